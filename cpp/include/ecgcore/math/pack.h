@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+//
+// Pack<T, W>: W lanes of T that behave like one real number. A formula templated on its real type R runs on a CUDA
+// thread with R = float and on SIMD lanes with R = Pack<float, 8>, from the same text.
+//
+// Built on the compiler's vector extension, so any W compiles everywhere: lanes wider than the hardware are lowered to
+// several registers, which is also how the 16-lane code is tested on machines that have only 8.
+#pragma once
+
+#include "ecgcore/math/config.h"
+
+ECG_MATH_BEGIN
+
+template <class T, int W>
+struct Pack {
+  typedef T Vector __attribute__((vector_size(W * sizeof(T))));
+  // The same lanes as they lie in memory: no alignment is promised by callers.
+  typedef T Unaligned __attribute__((vector_size(W * sizeof(T)), aligned(alignof(T)), may_alias));
+
+  Vector lanes;
+
+  Pack() = default;
+  ECG_HD Pack(Vector v) : lanes(v) {}
+  ECG_HD Pack(T x) : lanes(x - Vector{}) {}  // x - 0 in each lane: exact, and -0 keeps its sign
+
+  static ECG_HD Pack load(const T* from) { return Pack(*reinterpret_cast<const Unaligned*>(from)); }
+  ECG_HD void store(T* to) const { *reinterpret_cast<Unaligned*>(to) = lanes; }
+
+  ECG_HD T operator[](int lane) const { return lanes[lane]; }
+
+  ECG_HD Pack operator-() const { return Pack(-lanes); }
+  friend ECG_HD Pack operator+(Pack a, Pack b) { return Pack(a.lanes + b.lanes); }
+  friend ECG_HD Pack operator-(Pack a, Pack b) { return Pack(a.lanes - b.lanes); }
+  friend ECG_HD Pack operator*(Pack a, Pack b) { return Pack(a.lanes * b.lanes); }
+  friend ECG_HD Pack operator/(Pack a, Pack b) { return Pack(a.lanes / b.lanes); }
+  ECG_HD Pack& operator+=(Pack b) {
+    lanes += b.lanes;
+    return *this;
+  }
+  ECG_HD Pack& operator-=(Pack b) {
+    lanes -= b.lanes;
+    return *this;
+  }
+  ECG_HD Pack& operator*=(Pack b) {
+    lanes *= b.lanes;
+    return *this;
+  }
+
+  friend ECG_HD auto operator<(Pack a, Pack b) { return a.lanes < b.lanes; }
+  friend ECG_HD auto operator>(Pack a, Pack b) { return a.lanes > b.lanes; }
+  friend ECG_HD auto operator==(Pack a, Pack b) { return a.lanes == b.lanes; }
+};
+
+// condition ? a : b in each lane; the condition comes from a comparison of packs.
+template <class Mask, class T, int W>
+ECG_HD Pack<T, W> select(Mask condition, Pack<T, W> a, Pack<T, W> b) {
+  return Pack<T, W>(condition ? a.lanes : b.lanes);
+}
+ECG_HD float select(bool condition, float a, float b) { return condition ? a : b; }
+ECG_HD double select(bool condition, double a, double b) { return condition ? a : b; }
+
+// Sum of the lanes in a fixed order (halves folded together), so that results do not depend on anything but W.
+template <class T, int W>
+ECG_HD T sum_lanes(Pack<T, W> p) {
+  T part[W];
+  p.store(part);
+  for (int half = W / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) part[i] += part[i + half];
+  }
+  return part[0];
+}
+ECG_HD float sum_lanes(float x) { return x; }
+ECG_HD double sum_lanes(double x) { return x; }
+
+// The scalar type behind a real-like type, and how many lanes it has.
+template <class R>
+struct RealTraits {
+  using Scalar = R;
+  static constexpr int kWidth = 1;
+};
+template <class T, int W>
+struct RealTraits<Pack<T, W>> {
+  using Scalar = T;
+  static constexpr int kWidth = W;
+};
+
+template <class R>
+ECG_HD R load_real(const typename RealTraits<R>::Scalar* from) {
+  if constexpr (RealTraits<R>::kWidth == 1) {
+    return *from;
+  } else {
+    return R::load(from);
+  }
+}
+template <class R>
+ECG_HD void store_real(typename RealTraits<R>::Scalar* to, R x) {
+  if constexpr (RealTraits<R>::kWidth == 1) {
+    *to = x;
+  } else {
+    x.store(to);
+  }
+}
+
+ECG_MATH_END
