@@ -1,0 +1,30 @@
+"""Case lists of every op and the rule that judges them; ``python -m ecgcore.testing`` runs them
+all.
+
+The tests, the self-check on a GPU, ``ecgcore doctor`` and the benchmarks share what is here.
+"""
+
+from __future__ import annotations
+
+from ecgcore.testing.cases import CASES, HALF_OPS, Case, cases
+from ecgcore.testing.compare import (
+    Result,
+    check,
+    check_all,
+    quick_check,
+    relative_error,
+    table,
+)
+
+__all__ = [
+    "CASES",
+    "HALF_OPS",
+    "Case",
+    "Result",
+    "cases",
+    "check",
+    "check_all",
+    "quick_check",
+    "relative_error",
+    "table",
+]
