@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Complex<R> over any real-like R (float, double, Pack): plain formulas, no NaN-recovery branches, usable on host and
-// device. In memory complex numbers are interleaved pairs of reals, as torch and numpy store them.
+// Complex<R> over any real-like R (float, double, Pack): plain formulas, no NaN-recovery branches,
+// usable on host and device. In memory complex numbers are interleaved pairs of reals, as torch and
+// numpy store them.
 #pragma once
 
 #include "ecgcore/math/config.h"
@@ -43,7 +44,8 @@ ECG_HD R norm2(Complex<R> a) {
   return a.re * a.re + a.im * a.im;
 }
 
-// 1/a with one real division. |a|² must neither overflow nor underflow: |a| between 1e-18 and 1e18 in float.
+// 1/a with one real division. |a|² must neither overflow nor underflow: |a| between 1e-18 and 1e18
+// in float.
 template <class R>
 ECG_HD Complex<R> reciprocal(Complex<R> a) {
   const R inverse = R(1) / norm2(a);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Words every floor-1 header uses. The same text is compiled by g++ (scalar and SIMD lanes, once per instruction set)
-// and by nvcc (one CUDA thread).
+// Words every floor-1 header uses. The same text is compiled by g++ (scalar and SIMD lanes, once
+// per instruction set) and by nvcc (one CUDA thread).
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@
 
 #define ECG_RESTRICT __restrict__
 
-// Floor-1 functions live in an inline namespace named after the instruction set they are compiled for, so that the
-// linker can never replace the baseline copy of a function by the AVX-512 one.
+// Floor-1 functions live in an inline namespace named after the instruction set they are compiled
+// for, so that the linker can never replace the baseline copy of a function by the AVX-512 one.
 #ifndef ECG_ISA
 #define ECG_ISA host
 #endif

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// Pack<T, W>: W lanes of T that behave like one real number. A formula templated on its real type R runs on a CUDA
-// thread with R = float and on SIMD lanes with R = Pack<float, 8>, from the same text.
+// Pack<T, W>: W lanes of T that behave like one real number. A formula templated on its real type R
+// runs on a CUDA thread with R = float and on SIMD lanes with R = Pack<float, 8>, from the same
+// text.
 //
-// Built on the compiler's vector extension, so any W compiles everywhere: lanes wider than the hardware are lowered to
-// several registers, which is also how the 16-lane code is tested on machines that have only 8.
+// Built on the compiler's vector extension, so any W compiles everywhere: lanes wider than the
+// hardware are lowered to several registers, which is also how the 16-lane code is tested on
+// machines that have only 8.
 #pragma once
+
+#include <type_traits>
 
 #include "ecgcore/math/config.h"
 
@@ -21,7 +25,9 @@ struct Pack {
 
   Pack() = default;
   ECG_HD Pack(Vector v) : lanes(v) {}
-  ECG_HD Pack(T x) : lanes(x - Vector{}) {}  // x - 0 in each lane: exact, and -0 keeps its sign
+  // Any arithmetic scalar, so that R(0) and R(0.5) read alike for every R. x - 0 is exact in each lane.
+  template <class S, class = std::enable_if_t<std::is_arithmetic_v<S>>>
+  ECG_HD Pack(S x) : lanes(static_cast<T>(x) - Vector{}) {}
 
   static ECG_HD Pack load(const T* from) { return Pack(*reinterpret_cast<const Unaligned*>(from)); }
   ECG_HD void store(T* to) const { *reinterpret_cast<Unaligned*>(to) = lanes; }
@@ -59,7 +65,8 @@ ECG_HD Pack<T, W> select(Mask condition, Pack<T, W> a, Pack<T, W> b) {
 ECG_HD float select(bool condition, float a, float b) { return condition ? a : b; }
 ECG_HD double select(bool condition, double a, double b) { return condition ? a : b; }
 
-// Sum of the lanes in a fixed order (halves folded together), so that results do not depend on anything but W.
+// Sum of the lanes in a fixed order (halves folded together), so that results do not depend on
+// anything but W.
 template <class T, int W>
 ECG_HD T sum_lanes(Pack<T, W> p) {
   T part[W];

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+//
+// CPU kernels are compiled once per instruction-set level and chosen at run time. On processors
+// other than x86-64 only the baseline exists.
+#pragma once
+
+#include <string>
+
+namespace ecg::cpu {
+
+enum class Level { baseline, avx2, avx512 };
+
+// The level kernels run at: the best the processor has, unless set_level chose another.
+Level level();
+
+// Chooses a level by name ("baseline", "avx2", "avx512"). Throws std::runtime_error naming the
+// levels this processor and build offer when it is none of them.
+void set_level(const std::string& name);
+
+const char* name_of(Level level);
+bool available(Level level);
+
+}  // namespace ecg::cpu
+
+// Declares the getter of an op's table of kernels: one definition per level, chosen by level().
+//   ECG_KERNEL_TABLE(CauchyKernels, cauchy_kernels)  declares  ecg::cpu::cauchy_kernels<T>().
+// Each per-level file defines  ecg::cpu::ECG_ISA::cauchy_kernels<T>().
+#ifdef ECG_X86_LEVELS
+#define ECG_KERNEL_TABLE(Table, getter) \
+  namespace ecg::cpu {                  \
+  namespace baseline {                  \
+  template <class T>                    \
+  Table<T> getter();                    \
+  }                                     \
+  namespace avx2 {                      \
+  template <class T>                    \
+  Table<T> getter();                    \
+  }                                     \
+  namespace avx512 {                    \
+  template <class T>                    \
+  Table<T> getter();                    \
+  }                                     \
+  template <class T>                    \
+  inline Table<T> getter() {            \
+    switch (level()) {                  \
+      case Level::avx512:               \
+        return avx512::getter<T>();     \
+      case Level::avx2:                 \
+        return avx2::getter<T>();       \
+      case Level::baseline:             \
+        break;                          \
+    }                                   \
+    return baseline::getter<T>();       \
+  }                                     \
+  }
+#else
+#define ECG_KERNEL_TABLE(Table, getter) \
+  namespace ecg::cpu {                  \
+  namespace baseline {                  \
+  template <class T>                    \
+  Table<T> getter();                    \
+  }                                     \
+  template <class T>                    \
+  inline Table<T> getter() {            \
+    return baseline::getter<T>();       \
+  }                                     \
+  }
+#endif

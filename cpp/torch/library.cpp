@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+//
+// The table of contents of the native library: every operator's schema, and its CPU kernel.
+#include "library.h"
+
+#include "ops/cauchy.h"
+#include "register.h"
+
+namespace ecg::torch_abi {
+
+void register_operators() {
+  // Libraries unregister when they are destroyed, so they live as long as the process.
+  static Library ops = Library::definitions("ecgcore");
+  ops.def<cauchy<Cpu>>("cauchy", {"v", "z", "w", "conjugate_pairs"});
+  ops.def<cauchy_backward<Cpu>>("cauchy_backward",
+                                {"grad", "v", "z", "w", "conjugate_pairs", "wanted"});
+
+  static Library cpu = Library::kernels("ecgcore", Cpu::kKey);
+  cpu.impl<cauchy<Cpu>>("cauchy");
+  cpu.impl<cauchy_backward<Cpu>>("cauchy_backward");
+}
+
+}  // namespace ecg::torch_abi

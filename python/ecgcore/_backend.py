@@ -1,0 +1,69 @@
+"""Which implementation the kernel-generating ops run on: an explicit choice, never a silent fallback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ecgcore import _native
+
+_NAMES = ("native", "reference", "keops")
+_current = "native"
+
+
+def current_backend() -> str:
+    """The backend in use: ``"native"`` or ``"reference"``."""
+    return _current
+
+
+def set_backend(name: str) -> None:
+    """Choose what ``cauchy`` and ``nplr_*`` run on, for the whole process.
+
+    Args:
+        name: ``"native"`` (default), the fused C++ and CUDA kernels, or ``"reference"``, pure torch.
+
+    Raises:
+        ValueError: for any other name, and for ``"keops"``, which this version does not offer yet.
+    """
+    global _current
+    if name not in _NAMES:
+        raise ValueError(f"ecgcore.backend: name must be one of {', '.join(_NAMES)}, got {name!r}")
+    if name == "keops":
+        raise ValueError("ecgcore.backend: 'keops' is not available in this version of ecgcore")
+    _current = name
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Run the block on another backend, then return to the one before. See :func:`set_backend`."""
+    before = _current
+    set_backend(name)
+    try:
+        yield
+    finally:
+        set_backend(before)
+
+
+def backends() -> dict[str, Any]:
+    """What is loaded, and why not what is not.
+
+    Returns:
+        ``current`` (the backend in use), ``cpu`` (instruction set, those available, threads), ``cuda``
+        (whether the CUDA kernels can run, and the reason if not), ``torch`` (its version) and ``build``
+        (how the native module was built).
+    """
+    reason = _native.why_no_cuda()
+    return {
+        "current": _current,
+        "cpu": {
+            "isa": _native.cpu_isa(),
+            "available": _native.cpu_isas(),
+            "threads": _native.num_threads(),
+        },
+        "cuda": {"available": reason is None, "reason": reason},
+        "torch": torch.__version__,
+        "build": _native._C.build_info(),
+    }

@@ -1,0 +1,8 @@
+"""The native ops: functions over ``torch.ops.ecgcore.*``, each with a readable twin in :mod:`.reference`."""
+
+from __future__ import annotations
+
+from ecgcore.ops import reference
+from ecgcore.ops.cauchy import cauchy
+
+__all__ = ["cauchy", "reference"]

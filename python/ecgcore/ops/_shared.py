@@ -1,0 +1,66 @@
+"""What every op file needs: argument errors of one style, and the refusal of second derivatives."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+REAL_OF = {torch.complex64: torch.float32, torch.complex128: torch.float64}
+COMPLEX_OF = {torch.float32: torch.complex64, torch.float64: torch.complex128}
+
+
+def fail(op: str, text: str) -> NoReturn:
+    """Raise ``ValueError`` in the words all ops use: who, what was expected, what came."""
+    raise ValueError(f"ecgcore::{op}: {text}")
+
+
+def check_tensor(op: str, name: str, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"ecgcore::{op}: {name} must be a tensor, got {type(value).__name__}")
+
+
+def check_dtype(op: str, name: str, value: Tensor, *allowed: torch.dtype) -> None:
+    if value.dtype not in allowed:
+        words = " or ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
+        got = str(value.dtype).removeprefix("torch.")
+        fail(op, f"{name} must be {words}, got {got}")
+
+
+def check_device(op: str, name: str, value: Tensor, expected: torch.device) -> None:
+    if value.device != expected:
+        fail(op, f"{name} must be on {expected}, got {value.device}")
+
+
+def check_shape(
+    op: str, name: str, value: Tensor, symbols: str, expected: tuple[int | None, ...]
+) -> None:
+    """``symbols`` names the axes, as in ``"(C, H, N)"``; ``None`` in ``expected`` accepts any size."""
+    if len(value.shape) == len(expected) and all(
+        want is None or want == got for want, got in zip(expected, value.shape, strict=True)
+    ):
+        return
+    sizes = "" if None in expected else f" = {tuple(expected)}"
+    fail(op, f"{name} must have shape {symbols}{sizes}, got {tuple(value.shape)}")
+
+
+def dense(value: Tensor) -> Tensor:
+    """The tensor as the kernels read it: contiguous, with lazy conjugation and negation carried out."""
+    return value.resolve_conj().resolve_neg().contiguous()
+
+
+def refuse_double_backward(op: str) -> None:
+    """Make a second derivative through ``ecgcore::<op>`` an error that names the way out."""
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    def backward(ctx: Any, *grads: Tensor) -> NoReturn:
+        raise RuntimeError(
+            f"ecgcore::{op}: double backward is not implemented; use ecgcore.ops.reference.{op}"
+        )
+
+    torch.library.register_autograd(
+        f"ecgcore::{op}_backward", backward, setup_context=setup_context
+    )
