@@ -1,4 +1,4 @@
-"""Fused native torch ops for state-space models, and conditional 12-lead ECG generators built on them."""
+"""Fused native torch ops for state-space models, and conditional ECG generators built on them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,21 @@ _MODULES = ("compat", "data", "diffusion", "models", "nn", "report", "testing")
 _FUNCTIONS = {"load": "checkpoint", "save": "checkpoint", "ECGBatch": "sampling"}
 
 __all__ = [
+    "ECGBatch",
     "__version__",
     "backend",
     "backends",
+    "compat",
+    "data",
+    "diffusion",
+    "load",
+    "models",
+    "nn",
     "ops",
+    "report",
+    "save",
     "set_backend",
-    *_FUNCTIONS,
-    *_MODULES,
+    "testing",
 ]
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Which implementation the kernel-generating ops run on: an explicit choice, never a silent fallback."""
+"""What the kernel-generating ops run on: an explicit choice, never a silent fallback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def set_backend(name: str) -> None:
     """Choose what ``cauchy`` and ``nplr_*`` run on, for the whole process.
 
     Args:
-        name: ``"native"`` (default), the fused C++ and CUDA kernels, or ``"reference"``, pure torch.
+        name: ``"native"`` (default), the fused C++ and CUDA kernels, or ``"reference"``, torch.
 
     Raises:
         ValueError: for any other name, and for ``"keops"``, which this version does not offer yet.
@@ -51,9 +51,9 @@ def backends() -> dict[str, Any]:
     """What is loaded, and why not what is not.
 
     Returns:
-        ``current`` (the backend in use), ``cpu`` (instruction set, those available, threads), ``cuda``
-        (whether the CUDA kernels can run, and the reason if not), ``torch`` (its version) and ``build``
-        (how the native module was built).
+        ``current`` (the backend in use), ``cpu`` (instruction set, those available, threads),
+        ``cuda`` (whether the CUDA kernels can run, and the reason if not), ``torch`` (its version)
+        and ``build`` (how the native module was built).
     """
     reason = _native.why_no_cuda()
     return {

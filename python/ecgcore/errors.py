@@ -1,4 +1,4 @@
-"""Errors a user can act on. The command line prints them on one line; a program can catch the common base."""
+"""Errors a user can act on: one line each on the command line, one base to catch in a program."""
 
 from __future__ import annotations
 

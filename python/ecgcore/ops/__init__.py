@@ -1,4 +1,4 @@
-"""The native ops: functions over ``torch.ops.ecgcore.*``, each with a readable twin in :mod:`.reference`."""
+"""The native ops: functions over ``torch.ops.ecgcore.*``, each with a twin in :mod:`.reference`."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def check_device(op: str, name: str, value: Tensor, expected: torch.device) -> N
 def check_shape(
     op: str, name: str, value: Tensor, symbols: str, expected: tuple[int | None, ...]
 ) -> None:
-    """``symbols`` names the axes, as in ``"(C, H, N)"``; ``None`` in ``expected`` accepts any size."""
+    """``symbols`` names the axes, as ``"(C, H, N)"``; ``None`` in ``expected`` accepts any size."""
     if len(value.shape) == len(expected) and all(
         want is None or want == got for want, got in zip(expected, value.shape, strict=True)
     ):
@@ -46,7 +46,7 @@ def check_shape(
 
 
 def dense(value: Tensor) -> Tensor:
-    """The tensor as the kernels read it: contiguous, with lazy conjugation and negation carried out."""
+    """The tensor as the kernels read it: contiguous, lazy conjugation and negation carried out."""
     return value.resolve_conj().resolve_neg().contiguous()
 
 

@@ -28,9 +28,9 @@ def cauchy(v: Tensor, z: Tensor, w: Tensor, *, conjugate_pairs: bool = True) -> 
     Returns:
         ``(..., L)``, complex, of the inputs' dtype.
 
-    Differentiable once in ``v``, ``w`` and ``z``, with torch's convention for complex gradients; only
-    what is needed is computed. Memory: the output, no ``N x L`` temporaries. In complex64 a distance
-    ``|z - w|`` must lie between 1e-18 and 1e18.
+    Differentiable once in ``v``, ``w`` and ``z``, with torch's convention for complex gradients;
+    only what is needed is computed. Memory: the output, no ``N x L`` temporaries. In complex64 a
+    distance ``|z - w|`` must lie between 1e-18 and 1e18.
 
     Raises:
         TypeError: for arguments that are not tensors.
@@ -46,14 +46,16 @@ def cauchy(v: Tensor, z: Tensor, w: Tensor, *, conjugate_pairs: bool = True) -> 
     if v.dim() < 1 or w.dim() < 1 or v.shape[-1] != w.shape[-1] or v.shape[-1] < 1:
         _shared.fail(
             "cauchy",
-            f"v and w must have shape (..., N) with the same N >= 1, got {tuple(v.shape)} and {tuple(w.shape)}",
+            "v and w must have shape (..., N) with the same N >= 1, "
+            f"got {tuple(v.shape)} and {tuple(w.shape)}",
         )
     try:
         batch = torch.broadcast_shapes(v.shape[:-1], w.shape[:-1])
     except RuntimeError:
         _shared.fail(
             "cauchy",
-            f"leading dimensions of v and w must broadcast, got {tuple(v.shape)} and {tuple(w.shape)}",
+            "leading dimensions of v and w must broadcast, "
+            f"got {tuple(v.shape)} and {tuple(w.shape)}",
         )
     if _backend.current_backend() == "reference":
         return cauchy_reference(v, z, w, conjugate_pairs=conjugate_pairs)
@@ -65,7 +67,7 @@ def cauchy(v: Tensor, z: Tensor, w: Tensor, *, conjugate_pairs: bool = True) -> 
 
 
 def cauchy_reference(v: Tensor, z: Tensor, w: Tensor, *, conjugate_pairs: bool = True) -> Tensor:
-    """The definition of :func:`cauchy`, in plain torch: ``N x L`` memory, any order of derivative."""
+    """The definition of :func:`cauchy` in plain torch: ``N x L`` memory, differentiable."""
     v, w = v.unsqueeze(-1), w.unsqueeze(-1)  # (..., N, 1)
     terms = v / (z - w)  # (..., N, L)
     if conjugate_pairs:

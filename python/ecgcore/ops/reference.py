@@ -1,4 +1,4 @@
-"""The definition of every op in plain torch: the same signatures, readable, slow, any order of derivative."""
+"""Every op's definition in plain torch: same signature, readable, slow, any order of derivative."""
 
 from __future__ import annotations
 
