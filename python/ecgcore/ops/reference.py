@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from ecgcore.ops.cauchy import cauchy_reference as cauchy
+from ecgcore.ops.nplr import nplr_kernel_reference as nplr_kernel
+from ecgcore.ops.nplr import nplr_spectrum_reference as nplr_spectrum
 
-__all__ = ["cauchy"]
+__all__ = ["cauchy", "nplr_kernel", "nplr_spectrum"]
