@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ecgcore/kernels/cpu_level.h"
+#include "hooks/hooks.h"
 #include "torch/register.h"
 #include "torch/tensor.h"
 
@@ -69,4 +70,7 @@ PYBIND11_MODULE(_C, m) {
         return out;
       },
       "The number of threads of torch's pool, which the CPU kernels use.");
+
+  py::module_ hooks = m.def_submodule("hooks", "The formulas of floor 1, for tests.");
+  ecg::hooks::bind_cauchy(hooks);
 }
