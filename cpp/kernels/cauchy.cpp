@@ -126,12 +126,13 @@ void backward_nodes(const CauchyBackwardArgs<T>& args, int64_t node_begin, int64
       grad.load(args.grad + 2 * row * args.nodes, begin, count, padded, false);
       for (int i = 0; i < padded; i += kWidth) {
         const Complex<R> node = at<R>(z, i), g = at<R>(grad, i);
-        Complex<R> sum = at<R>(dz, i);
+        Complex<R> sum{R(0), R(0)};  // of one row: short sums keep the rounding of a long one down
         for (int64_t n = 0; n < args.modes; ++n) {
           const int64_t k = 2 * (row * args.modes + n);
           const auto pair = cauchy_pair<kPairs>(node, broadcast<R>(args.w + k));
           sum += cauchy_term_dz<kPairs>(g, broadcast<R>(args.v + k), pair);
         }
+        sum += at<R>(dz, i);
         store_real(dz.re + i, sum.re);
         store_real(dz.im + i, sum.im);
       }
