@@ -379,9 +379,6 @@ S4_CONV = (
 
 CASES: dict[str, tuple[Case, ...]] = {
     "cauchy": CAUCHY,
-    "nplr_spectrum": NPLR_SPECTRUM,
-    "nplr_kernel": NPLR_KERNEL,
-    "s4_conv": S4_CONV,
 }
 """Op name to its cases."""
 

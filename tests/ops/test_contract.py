@@ -1,0 +1,374 @@
+"""What every op promises, over the case lists: accuracy, gradients, fake kernels, layouts, errors,
+the same bits.
+
+The cases come from ``ecgcore.testing``; what only one op does is tested in that op's own file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import ecgcore
+from ecgcore import ops
+from ecgcore.testing import CASES, HALF_OPS, Case, cases, check
+from ecgcore.testing.compare import cotangent, evaluate, native, reference, relative_error
+
+OPS = tuple(CASES)
+WITH_CASES = [pytest.param(c, id=f"{c.op}-{c}") for c in cases(without="bench")]
+SMALL = [pytest.param(c, id=f"{c.op}-{c}") for c in cases(None, "gradcheck")]
+QUICK = [pytest.param(c, id=f"{c.op}-{c}") for c in cases(None, "quick")]
+MANY_ROWS = [p for p in WITH_CASES if "512" in str(p.values[0])]
+
+
+def quick(op: str) -> Case:
+    return cases(op, "quick")[0]
+
+
+def tensors(inputs: dict[str, Any]) -> dict[str, Tensor]:
+    return {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), (
+            f"{name} differs by {relative_error(a[name], b[name])}"
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
+@pytest.mark.parametrize("case", WITH_CASES)
+def test_error_is_within_twice_the_references_own(
+    case: Case, dtype: torch.dtype, device: str
+) -> None:
+    bad = [r for r in check(case, dtype, device) if not r.ok]
+    assert not bad, "\n".join(f"{r.quantity}: {r.error:.2e} > {r.limit:.2e}" for r in bad)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "f16"])
+@pytest.mark.parametrize("case", [p for p in WITH_CASES if p.values[0].op in HALF_OPS])
+def test_half_precision_loses_only_the_rounding(
+    case: Case, dtype: torch.dtype, device: str
+) -> None:
+    bad = [r for r in check(case, dtype, device) if not r.ok]
+    assert not bad, "\n".join(f"{r.quantity}: {r.error:.2e} > {r.limit:.2e}" for r in bad)
+
+
+@pytest.mark.parametrize("case", SMALL)
+def test_gradients_match_finite_differences(case: Case) -> None:
+    inputs = case.inputs(torch.float64)
+    leaves = [inputs[name].requires_grad_() for name in case.wrt]
+
+    def function(*values: Tensor) -> Tensor:
+        return native(case.op)(**{**inputs, **dict(zip(case.wrt, values, strict=True))})
+
+    assert torch.autograd.gradcheck(function, leaves, atol=1e-6, rtol=1e-4)
+
+
+def test_only_the_gradients_asked_for_are_computed_and_they_do_not_change() -> None:
+    for op in OPS:
+        case = quick(op)
+        inputs = case.inputs()
+        together = evaluate(native(op), inputs, case.wrt)
+        for name in case.wrt:
+            alone = evaluate(native(op), inputs, (name,))
+            # One gradient alone may take a cheaper path: the numbers agree, not the bits.
+            error = relative_error(alone[f"grad {name}"], together[f"grad {name}"])
+            assert error < 5e-6, f"{op}: grad {name} alone differs by {error}"
+
+
+@pytest.mark.one_isa
+@pytest.mark.parametrize("op", OPS)
+def test_opcheck_is_clean_for_every_native_op_called(op: str) -> None:
+    """opcheck on the exact calls that the public function and its backward make of
+    ``torch.ops.ecgcore``."""
+    for case in cases(op, "gradcheck"):
+        calls = record_calls(case)
+        assert calls, f"{op} calls no native op"
+        for function, args in calls:
+            torch.library.opcheck(function, args)
+
+
+def record_calls(case: Case) -> list[tuple[Any, tuple[Any, ...]]]:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Record(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls: list[tuple[Any, tuple[Any, ...]]] = []
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if func.namespace == "ecgcore":
+                copies = tuple(a.detach().clone() if isinstance(a, Tensor) else a for a in args)
+                self.calls.append((func, copies))
+            return func(*args, **(kwargs or {}))
+
+    inputs = case.inputs(torch.float64)
+    with Record() as record:
+        evaluate(native(case.op), inputs, case.wrt)
+    forwards = []
+    for func, args in record.calls:  # forward calls: differentiable in what the case differentiates
+        if "backward" not in str(func):
+            args = tuple(
+                a.requires_grad_()
+                if isinstance(a, Tensor) and (a.is_complex() or a.is_floating_point())
+                else a
+                for a in args
+            )
+        forwards.append((func, args))
+    return forwards
+
+
+@pytest.mark.one_isa
+@pytest.mark.parametrize("op", OPS)
+def test_compiles_without_a_graph_break_forward_and_backward(op: str) -> None:
+    case = quick(op)
+    inputs = case.inputs()
+    torch.compiler.reset()
+    compiled = torch.compile(native(op), fullgraph=True, backend="aot_eager")
+    expected, found = (evaluate(f, inputs, case.wrt) for f in (native(op), compiled))
+    for name, value in expected.items():
+        assert relative_error(found[name], value) < 1e-6, name
+
+
+@pytest.mark.one_isa
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex")
+def test_compiles_with_inductor_and_dynamic_batch() -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(ops.cauchy, fullgraph=True, dynamic=True)
+    for rows in (2, 5):
+        v, w = (
+            torch.randn(rows, 7, dtype=torch.complex64),
+            torch.randn(rows, 7, dtype=torch.complex64),
+        )
+        z = torch.randn(11, dtype=torch.complex64) * 5
+        assert relative_error(compiled(v, z, w), ops.cauchy(v, z, w)) < 1e-6
+
+
+def strided(value: Tensor) -> Tensor:
+    """The same numbers at other strides: every other entry of a larger, transposed array."""
+    if value.dim() == 0:
+        return value
+    wide = torch.zeros([2 * s for s in value.shape], dtype=value.dtype).permute(
+        *range(value.dim())[::-1]
+    )
+    wide = wide.contiguous().permute(*range(value.dim())[::-1])[
+        tuple(slice(None, None, 2) for _ in value.shape)
+    ]
+    wide.copy_(value)
+    return wide
+
+
+@pytest.mark.parametrize("case", QUICK)
+def test_strided_inputs_and_gradients_give_the_same_bits(case: Case) -> None:
+    inputs = case.inputs()
+    odd = {k: strided(v) if isinstance(v, Tensor) else v for k, v in inputs.items()}
+    assert not all(v.is_contiguous() for v in tensors(odd).values())
+    expected = evaluate(native(case.op), inputs, case.wrt)
+    leaves = [odd[name].detach().requires_grad_() for name in case.wrt]
+    output = native(case.op)(**{**odd, **dict(zip(case.wrt, leaves, strict=True))})
+    dy = strided(cotangent(output.shape, output.dtype))
+    gradients = torch.autograd.grad(output, leaves, dy)
+    found = {f"grad {name}": g for name, g in zip(case.wrt, gradients, strict=True)}
+    same({"output": output.detach(), **found}, expected)
+
+
+@pytest.mark.parametrize("case", QUICK)
+def test_lazily_conjugated_and_negated_views_are_read_as_their_values(case: Case) -> None:
+    inputs = case.inputs()
+    lazy = {
+        k: v.conj().resolve_conj().conj() if isinstance(v, Tensor) and v.is_complex() else v
+        for k, v in inputs.items()
+    }
+    for k, v in lazy.items():
+        if isinstance(v, Tensor) and v.is_floating_point():
+            lazy[k] = torch._neg_view(-v)
+    assert any(v.is_conj() or v.is_neg() for v in tensors(lazy).values())
+    same(
+        {"output": native(case.op)(**lazy)},
+        {"output": native(case.op)(**inputs)},
+    )
+
+
+def test_expanded_inputs_collect_the_sum_of_their_gradients() -> None:
+    v = torch.randn(7, dtype=torch.complex128, requires_grad=True)
+    z = torch.randn(5, dtype=torch.complex128)
+    w = torch.randn(3, 7, dtype=torch.complex128)
+    for function in (ops.cauchy, ops.reference.cauchy):
+        (grad,) = torch.autograd.grad(function(v.expand(4, 3, 7), z, w).abs().sum(), v)
+        (broadcast,) = torch.autograd.grad(function(v, z, w).abs().sum() * 4, v)
+        assert relative_error(grad, broadcast) < 1e-13
+
+
+def test_empty_batches_give_empty_results_and_zero_gradients() -> None:
+    inputs = quick("cauchy").inputs()
+    inputs["v"], inputs["w"] = inputs["v"][:0], inputs["w"][:0]
+    found = evaluate(ops.cauchy, inputs, ("v", "z", "w"))
+    assert found["output"].shape == (0, inputs["z"].numel())
+    assert torch.equal(found["grad z"], torch.zeros_like(inputs["z"]))
+
+
+@pytest.mark.parametrize(
+    "case",
+    MANY_ROWS + QUICK,
+)
+def test_same_bits_on_one_and_two_threads_and_again(case: Case, threads: Any) -> None:
+    inputs = case.inputs()
+    runs = []
+    for count in (1, 2, 2, 3):
+        threads(count)
+        runs.append(evaluate(native(case.op), inputs, case.wrt))
+    for run in runs[1:]:
+        same(run, runs[0])
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_second_derivatives_are_refused_with_the_way_out(op: str) -> None:
+    case = cases(op, "gradcheck")[-1]
+    inputs = case.inputs(torch.float64)
+    leaf = inputs[case.wrt[0]].requires_grad_()
+    output = native(op)(**inputs)
+    (gradient,) = torch.autograd.grad(output.abs().square().sum(), leaf, create_graph=True)
+    with pytest.raises(
+        RuntimeError, match=r"double backward is not implemented; use ecgcore\.ops\.reference\."
+    ):
+        torch.autograd.grad(gradient.abs().sum(), leaf)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_the_reference_has_every_derivative(op: str) -> None:
+    case = cases(op, "gradcheck")[-1]
+    inputs = case.inputs(torch.float64)
+    leaf = inputs[case.wrt[0]].requires_grad_()
+    output = reference(op)(**inputs)
+    (gradient,) = torch.autograd.grad(output.abs().square().sum(), leaf, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.abs().sum(), leaf)
+    assert torch.isfinite(second).all()
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op != "s4_conv"])
+def test_the_reference_backend_runs_the_reference(op: str) -> None:
+    case = quick(op)
+    inputs = case.inputs()
+    with ecgcore.backend("reference"):
+        assert torch.equal(native(op)(**inputs), reference(op)(**inputs))
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"native.*reference.*got 'fast'"), ecgcore.backend("fast"):
+        pass
+
+
+@pytest.mark.parametrize("case", QUICK)
+def test_nans_pass_through_without_a_crash(case: Case) -> None:
+    for name in case.wrt:
+        inputs = case.inputs()
+        inputs[name] = torch.full_like(inputs[name], float("nan"))
+        found = evaluate(native(case.op), inputs, case.wrt)
+        assert torch.isnan(
+            torch.view_as_real(found["output"]) if found["output"].is_complex() else found["output"]
+        ).any()
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_wrong_dtypes_are_named(op: str) -> None:
+    case = quick(op)
+    for name in case.wrt:
+        inputs = case.inputs()
+        wrong = torch.complex128 if inputs[name].is_complex() else torch.float64
+        inputs[name] = inputs[name].to(wrong)
+        words = rf"ecgcore::{op}: .*must be .*(complex|float)"
+        with pytest.raises((ValueError, RuntimeError), match=words) as error:
+            native(op)(**inputs)
+        assert "64" in str(error.value)
+        inputs[name] = inputs[name].abs().to(torch.int64)
+        with pytest.raises((ValueError, RuntimeError), match=rf"ecgcore::{op}: .*int64"):
+            native(op)(**inputs)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_arguments_that_are_no_tensors_are_type_errors(op: str) -> None:
+    case = quick(op)
+    for name in case.wrt:
+        inputs = case.inputs()
+        inputs[name] = inputs[name].tolist()
+        with pytest.raises(TypeError, match=rf"ecgcore::{op}: {name} must be a tensor, got list"):
+            native(op)(**inputs)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_wrong_shapes_are_named_with_what_was_given(op: str) -> None:
+    case = quick(op)
+    for name in case.wrt:
+        inputs = case.inputs()
+        grown = inputs[name] = torch.cat([inputs[name], inputs[name][..., :1]], dim=-1)
+        if (op, name) in (("cauchy", "z"), ("s4_conv", "spectrum")):
+            continue  # more nodes are as good; a longer spectrum is a longer period
+        with pytest.raises((ValueError, RuntimeError), match=rf"ecgcore::{op}: ") as error:
+            native(op)(**inputs)
+        assert "shape" in str(error.value)
+        if op != "s4_conv" or name != "u":  # a longer signal makes the spectrum too short
+            assert str(tuple(grown.shape)) in str(error.value)
+        inputs[name] = torch.zeros((), dtype=grown.dtype)
+        with pytest.raises((ValueError, RuntimeError), match=rf"ecgcore::{op}: .*shape"):
+            native(op)(**inputs)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_wrong_devices_are_named(op: str) -> None:
+    case = quick(op)
+    for name in case.wrt[1:]:
+        inputs = case.inputs()
+        inputs[name] = inputs[name].to("meta")
+        with pytest.raises(
+            (ValueError, RuntimeError), match=rf"ecgcore::{op}: .* must be on cpu.*meta"
+        ):
+            native(op)(**inputs)
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.startswith("nplr")])
+@pytest.mark.parametrize("L", [0, -3])
+def test_lengths_below_one_are_named(op: str, L: int) -> None:
+    inputs = quick(op).inputs()
+    with pytest.raises((ValueError, RuntimeError), match=rf"ecgcore::{op}: L must be .*1.*{L}"):
+        native(op)(**{**inputs, "L": L})
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_the_native_ops_check_for_themselves(op: str) -> None:
+    """Direct calls of ``torch.ops.ecgcore`` meet the same walls: no wrong shape or dtype reaches a
+    kernel."""
+    for function, args in record_calls(cases(op, "gradcheck")[0]):
+        for i, value in enumerate(args):
+            if not isinstance(value, Tensor) or value.numel() == 0:
+                continue
+            for wrong in (
+                value.new_zeros(()),
+                value.abs().to(torch.int32),
+                value.new_zeros((9,) * 5),
+            ):
+                changed = [a.detach() if isinstance(a, Tensor) else a for a in args]
+                changed[i] = wrong.detach()
+                with pytest.raises(RuntimeError, match="ecgcore::"):
+                    function(*changed)
+
+
+def test_meta_tensors_only_carry_shapes() -> None:
+    for op in OPS:
+        inputs = quick(op).inputs()
+        expected = native(op)(**inputs)
+        found = native(op)(
+            **{k: v.to("meta") if isinstance(v, Tensor) else v for k, v in inputs.items()}
+        )
+        assert (found.shape, found.dtype, found.device.type) == (
+            expected.shape,
+            expected.dtype,
+            "meta",
+        )
