@@ -33,7 +33,17 @@ if(ECGCORE_WITH_CUDA)
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)
   endif()
   enable_language(CUDA)
+  # Up to 3.25.1 CMake does not know that nvcc has C++20.
+  if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+  endif()
   set(CMAKE_CUDA_STANDARD 20)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
   find_package(CUDAToolkit REQUIRED)
+  # tests/test_cuda_build.py compiles every kernel with the same flags for more architectures.
+  set(ECG_NVCC_OPTIONS
+    --Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror,-Wno-psabi
+    "-Xcompiler=-ffile-prefix-map=${CMAKE_SOURCE_DIR}/=")
 endif()

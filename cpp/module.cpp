@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ecgcore/kernels/cpu_level.h"
+#include "hooks/emulate.h"
 #include "hooks/hooks.h"
 #include "torch/register.h"
 #include "torch/tensor.h"
@@ -73,4 +74,8 @@ PYBIND11_MODULE(_C, m) {
 
   py::module_ hooks = m.def_submodule("hooks", "The formulas of floor 1, for tests.");
   ecg::hooks::bind_cauchy(hooks);
+
+  py::module_ emulate =
+      m.def_submodule("emulate", "The CUDA kernels' block programs on the host, for tests.");
+  ecg::emulate::bind_all(emulate);
 }

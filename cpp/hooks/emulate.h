@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+//
+// ecgcore._C.emulate: the CUDA kernels' block programs, run on the host (cuda/include/ecgcore/cuda/
+// emulator.h). One file an op. Functions take numpy arrays of one precision; their trailing
+// arguments choose the order in which threads and blocks run, "forward", "reverse" or "random", and
+// the seed of the last.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <complex>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "ecgcore/cuda/emulator.h"
+#include "ecgcore/cuda/stream.h"
+
+namespace ecg::emulate {
+
+namespace py = pybind11;
+using cuda::Error;
+using cuda::Order;
+
+template <class S>
+using Array = py::array_t<S, py::array::c_style>;
+template <class T>
+using ComplexArray = Array<std::complex<T>>;
+
+inline Order order_of(const std::string& name) {
+  if (name == "forward") return Order::kForward;
+  if (name == "reverse") return Order::kReverse;
+  if (name == "random") return Order::kRandom;
+  throw py::value_error("order must be forward, reverse or random, got '" + name + "'");
+}
+
+// Starts a program as a launcher does, on the emulator.
+struct Emulate {
+  Order order;
+  uint64_t seed;
+  template <class Program>
+  Error operator()(const Program& program) const {
+    cuda::emulate(program, order, seed);
+    return nullptr;
+  }
+};
+
+// Memory nobody has written: NaN.
+template <class S>
+Array<S> poisoned(const std::vector<py::ssize_t>& shape) {
+  Array<S> out(shape);
+  std::memset(static_cast<void*>(out.mutable_data()), 0xff, static_cast<size_t>(out.nbytes()));
+  return out;
+}
+
+template <class T>
+const T* reals(const ComplexArray<T>& array) {
+  return reinterpret_cast<const T*>(array.data());
+}
+template <class T>
+T* reals(ComplexArray<T>& array) {
+  return reinterpret_cast<T*>(array.mutable_data());
+}
+
+void bind_cauchy(py::module_& m);
+void bind_all(py::module_& m);
+
+}  // namespace ecg::emulate
