@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from ecgcore.ops import reference
 from ecgcore.ops.cauchy import cauchy
+from ecgcore.ops.s4_conv import s4_conv
 
-__all__ = ["cauchy", "reference"]
+__all__ = ["cauchy", "reference", "s4_conv"]
