@@ -1,0 +1,46 @@
+"""Twelve-lead ECG data: lead arithmetic and checks, PTB-XL, npy folders, WFDB files, a simulator,
+quality figures.
+"""
+
+from __future__ import annotations
+
+from ecgcore.data.base import ArrayDataset, ECGDataset, MissingDataError
+from ecgcore.data.check import LeadCheck, check_leads
+from ecgcore.data.classes import SCP_CODES, SUPERCLASSES, default_class_names, parse_labels
+from ecgcore.data.leads import (
+    BASES,
+    LEADS,
+    REFERENCE_LEADS,
+    parse_lead,
+    parse_leads,
+    reorder_leads,
+    to_eight_leads,
+    to_twelve_leads,
+)
+from ecgcore.data.npy import NpyDataset
+from ecgcore.data.ptbxl import PTBXL
+from ecgcore.data.wfdb_format import read_record, write_record
+
+__all__ = [
+    "BASES",
+    "LEADS",
+    "PTBXL",
+    "REFERENCE_LEADS",
+    "SCP_CODES",
+    "SUPERCLASSES",
+    "ArrayDataset",
+    "ECGDataset",
+    "LeadCheck",
+    "MissingDataError",
+    "NpyDataset",
+    "check_leads",
+    "default_class_names",
+    "parse_labels",
+    "parse_lead",
+    "parse_leads",
+    "read_record",
+    "reorder_leads",
+    "to_eight_leads",
+    "to_twelve_leads",
+    "write_record",
+]
