@@ -18,7 +18,9 @@ from ecgcore.data.leads import (
     to_twelve_leads,
 )
 from ecgcore.data.npy import NpyDataset
+from ecgcore.data.open import open_dataset
 from ecgcore.data.ptbxl import PTBXL
+from ecgcore.data.simulate import Simulation, simulate, simulate_beats
 from ecgcore.data.wfdb_format import read_record, write_record
 
 __all__ = [
@@ -33,13 +35,17 @@ __all__ = [
     "LeadCheck",
     "MissingDataError",
     "NpyDataset",
+    "Simulation",
     "check_leads",
     "default_class_names",
+    "open_dataset",
     "parse_labels",
     "parse_lead",
     "parse_leads",
     "read_record",
     "reorder_leads",
+    "simulate",
+    "simulate_beats",
     "to_eight_leads",
     "to_twelve_leads",
     "write_record",

@@ -222,9 +222,8 @@ def write_record(
     if np.abs(rounded).max() > 32767:
         row, column = np.unravel_index(np.abs(rounded).argmax(), rounded.shape)
         raise DataError(
-            f"write_record: {array[row, column]:.6g} mV in lead {leads[int(row)]} at sample {column}"
-            " does not fit 16 bits"
-            f" at {gain} units/mV"
+            f"write_record: {array[row, column]:.6g} mV in lead {leads[int(row)]} at sample"
+            f" {column} does not fit 16 bits at {gain} units/mV"
         )
     adc = np.where(missing, _INVALID, rounded).astype(np.int16)
     signals = tuple(
