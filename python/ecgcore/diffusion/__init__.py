@@ -1,0 +1,9 @@
+"""Diffusion: the noise schedule, the training loss, and samplers, as plain functions."""
+
+from __future__ import annotations
+
+from ecgcore.diffusion.loss import loss
+from ecgcore.diffusion.samplers import sample
+from ecgcore.diffusion.schedule import NoiseSchedule
+
+__all__ = ["NoiseSchedule", "loss", "sample"]

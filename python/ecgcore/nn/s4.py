@@ -1,0 +1,196 @@
+"""What every S4 layer is made of: two-sided kernel, long convolution with skip, output map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ecgcore import _backend, ops
+from ecgcore.nn.spectrum_cache import SpectrumCache
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "swish": nn.SiLU,
+    "silu": nn.SiLU,
+    "sigmoid": nn.Sigmoid,
+}
+_IDENTITY = (None, "id", "identity", "linear")
+_Gain = Literal["linear", "relu", "sigmoid", "tanh"]
+_GAINS: dict[str | None, _Gain] = {
+    **dict.fromkeys(_IDENTITY, "linear"),
+    "relu": "relu",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+    **dict.fromkeys(("gelu", "swish", "silu"), "relu"),  # close enough for its gain
+}
+"""What the initializers call the activation that follows."""
+
+
+def activation_module(name: str | None, dim: int = -1) -> nn.Module:
+    """The reference's activations by name; ``"glu"`` halves axis ``dim``.
+
+    Raises:
+        ValueError: for a name that is none of them.
+    """
+    if name in _IDENTITY:
+        return nn.Identity()
+    if name == "glu":
+        return nn.GLU(dim)
+    if name not in _ACTIVATIONS:
+        known = ", ".join([*_ACTIVATIONS, "glu", "identity"])
+        raise ValueError(f"S4: activation must be one of {known}, got {name!r}")
+    return _ACTIVATIONS[name]()
+
+
+class TransposedLinear(nn.Module):
+    """``W x + b`` over the features of ``(B, features, L)``: weight (out, in), bias (out, 1)."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        self.bias = nn.Parameter(torch.empty(out_features, 1))
+        bound = 1 / math.sqrt(in_features)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.matmul(self.weight, x) + self.bias
+
+
+def output_map(
+    in_features: int,
+    out_features: int,
+    *,
+    transposed: bool,
+    initializer: str | None = None,
+    activation: str | None = None,
+    weight_norm: bool = False,
+) -> nn.Module:
+    """The position-wise linear map behind an S4, followed by its activation if there is one.
+
+    Args:
+        transposed: features before positions, else after.
+        initializer: ``None`` (torch's linear default), ``"uniform"``, ``"normal"``, ``"xavier"``,
+            ``"zero"`` or ``"one"``.
+        activation: by name; ``"glu"`` doubles the features first.
+        weight_norm: reparametrise the weight by direction and length of each row.
+
+    Raises:
+        ValueError: for names that are unknown, or an initializer together with ``"glu"``.
+    """
+    width = 2 * out_features if activation == "glu" else out_features
+    linear = (TransposedLinear if transposed else nn.Linear)(in_features, width)
+    if initializer is not None:
+        _initialize(linear.weight, initializer, activation)
+    if weight_norm:
+        linear = nn.utils.parametrizations.weight_norm(linear)
+    if activation is None:
+        return linear
+    return nn.Sequential(linear, activation_module(activation, dim=1 if transposed else -1))
+
+
+def _initialize(weight: Tensor, initializer: str, activation: str | None) -> None:
+    if activation not in _GAINS:
+        raise ValueError(f"S4: initializer does not go with the activation {activation!r}")
+    if initializer == "uniform":
+        nn.init.kaiming_uniform_(weight, nonlinearity=_GAINS[activation])
+    elif initializer == "normal":
+        nn.init.kaiming_normal_(weight, nonlinearity=_GAINS[activation])
+    elif initializer == "xavier":
+        nn.init.xavier_normal_(weight)
+    elif initializer in ("zero", "one"):
+        nn.init.constant_(weight, float(initializer == "one"))
+    else:
+        raise ValueError(
+            "S4: initializer must be uniform, normal, xavier, zero, one or None, "
+            f"got {initializer!r}"
+        )
+
+
+def two_sided_spectrum(K: Tensor, L: int, *, bidirectional: bool, gap: int | None = None) -> Tensor:
+    """Spectrum, as :func:`ecgcore.ops.s4_conv` takes it, for signals of ``L`` samples.
+
+    Args:
+        K: kernels ``(channels, H, Lk)``, ``Lk <= L``; when ``bidirectional`` the first half of the
+            channels runs forward and the second half backward.
+        gap: zeros between the end of the forward and the start of the backward half. By default
+            as many as make the backward half meet time 0 from the left.
+
+    Returns:
+        ``(C, H, L + 1)`` complex, ``rfft(k2, 2 L)`` with ``k2[j] = k0[j]`` and
+        ``k2[2L - 1 - j] = k1[j]``.
+    """
+    if not bidirectional:
+        return torch.fft.rfft(K, n=2 * L)
+    forward, backward = K.chunk(2, dim=0)
+    zeros = 2 * (L - K.shape[-1]) if gap is None else gap
+    pieces = [F.pad(forward, (0, zeros)) if zeros else forward, backward.flip(-1)]
+    return torch.fft.rfft(torch.cat(pieces, dim=-1), n=2 * L)
+
+
+class S4Core(nn.Module):
+    """Kernel, convolution, skip and activation of an S4 layer, on ``(B, H, L)``.
+
+    A subclass says which parameters there are and in what order they are made, and sets
+    ``D (C, H)``, ``kernel``, ``channels``, ``bidirectional``, ``hyper`` and ``activation``.
+    """
+
+    D: Tensor
+    kernel: nn.Module
+    channels: int
+    bidirectional: bool
+    hyper: str | None
+    activation: str | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cache = SpectrumCache()
+
+    def clear_cache(self) -> None:
+        """Forget the kernel's spectrum. Needed only after writing through ``.data`` or numpy."""
+        self._cache.clear()
+
+    def train(self, mode: bool = True) -> S4Core:
+        self._cache.clear()
+        return super().train(mode)
+
+    def make_spectrum(self, L: int) -> Tensor:
+        """Two-sided spectrum ``(C, H, L + 1)`` of the kernel for ``L`` samples, never cached."""
+        raise NotImplementedError
+
+    def spectrum(self, L: int) -> Tensor:
+        """:meth:`make_spectrum`, remembered in ``eval()`` where no gradient is wanted."""
+        sources = [*self.kernel.parameters(), *self.kernel.buffers()]
+        wants_grad = torch.is_grad_enabled() and any(t.requires_grad for t in sources)
+        if self.training or wants_grad or torch.compiler.is_compiling():
+            return self.make_spectrum(L)
+        key = (L, _backend.current_backend(), *self._cache_key())
+        return self._cache.get(key, sources, lambda: self.make_spectrum(L))
+
+    def _cache_key(self) -> tuple[object, ...]:
+        """Settings beside tensors and length that the spectrum depends on."""
+        return ()
+
+    def convolve(self, u: Tensor) -> Tensor:
+        """``activation(K * u + D u)``, ``(B, H, L) -> (B, channels * H, L)``, channel-major."""
+        spectrum, D = self.spectrum(u.shape[-1]), self.D
+        # Half precision inputs are convolved in single precision: see ops.s4_conv.
+        wide = u.dtype if u.dtype == torch.float64 else torch.float32
+        spectrum = spectrum.to(torch.complex128 if wide == torch.float64 else torch.complex64)
+        D = D.to(wide)
+        if self.hyper is None:
+            fused = "gelu" if self.activation == "gelu" else None
+            y = ops.s4_conv(u, spectrum, D, activation=fused)
+        else:
+            fused = None
+            value, gate = ops.s4_conv(u, spectrum, D).chunk(2, dim=1)
+            y = activation_module(self.hyper)(gate) * value
+        y = y.flatten(1, 2)
+        return y if fused else activation_module(self.activation)(y)

@@ -1,0 +1,409 @@
+"""The convolution kernel of a state-space model in NPLR form, first generation (``S4Model``)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ecgcore import ops
+from ecgcore.nn import discrete, hippo
+
+ODD_LENGTHS = ("exact", "reference")
+_COMPLEX_OF = {torch.float32: torch.complex64, torch.float64: torch.complex128}
+
+
+class SSKernelNPLR(nn.Module):
+    r"""Kernel of ``x' = A x + B u``, ``y = 2 Re(C x)`` with ``A = diag(w) - sum_r P_r Q_r^T``.
+
+    Of every conjugate pair of the ``N`` states one is stored, ``n = N/2``. The parameter ``C`` is
+    the *length-corrected* ``C (I - Abar^L)`` for the internal length ``L``, so that the truncated
+    generating function is a rational function of the node (Gu, Goel, Ré 2022, appendix C.3). ``L``
+    is no part of the state dict; on loading it is read off the stored nodes.
+
+    Args:
+        L: internal length.
+        w: diagonal part, ``(n,)`` or ``(H|1, n)`` complex.
+        P: low-rank factor, ``(rank, n)`` or ``(rank, H|1, n)`` complex; ``Q`` starts as its
+            conjugate.
+        B: input vector, ``(n,)`` or ``(H|1, n)`` complex.
+        C: output vectors, ``(channels, H, n)`` complex. Stored conjugated, as the reference does.
+        log_dt: logarithm of the step, ``(H,)`` real. Its dtype is that of all parameters.
+        hurwitz: keep ``Re w < 0`` by storing ``log(-Re w)``, and ``Q = conj(P)`` always.
+        trainable: what trains beside ``C``: a bool for all, or a mapping with keys ``dt``, ``A``,
+            ``B`` (any of them) and ``P``, which governs ``Q`` too. ``log_w_real`` trains only where
+            a mapping says so. What does not train is a buffer.
+        lr: learning rate noted in ``_optim`` of the trained parameters, beside weight decay 0.
+        tie_state: one ``w, P, B`` for all features, not one each.
+        length_correction: multiply ``C`` by ``I - Abar^L`` here; ``False`` takes it as corrected.
+        verbose: accepted for the reference's sake, without effect.
+        exact_nodes: evaluate at the exact roots of unity. ``False`` uses the buffer ``omega``, the
+            rounded nodes that the reference stores and its weights were trained with.
+        odd_length: ``"exact"``, or ``"reference"`` for the reference's kernel at odd ``L``, which
+            is one sample short and slightly wrong.
+        conjugate_pairs: only ``True`` is available.
+
+    Raises:
+        ValueError: for shapes that do not fit, or options out of range.
+    """
+
+    # Parameters or buffers, as `trainable` says; w, Q or log_w_real, w_imag, as `hurwitz` says.
+    log_dt: Tensor
+    B: Tensor
+    P: Tensor
+    w: Tensor
+    Q: Tensor
+    log_w_real: Tensor
+    w_imag: Tensor
+    omega: Tensor
+    z: Tensor
+
+    def __init__(
+        self,
+        L: int,
+        w: Tensor,
+        P: Tensor,
+        B: Tensor,
+        C: Tensor,
+        log_dt: Tensor,
+        hurwitz: bool = False,
+        trainable: bool | Mapping[str, bool] | None = None,
+        lr: float | None = None,
+        tie_state: bool = False,
+        length_correction: bool = True,
+        verbose: bool = False,
+        *,
+        exact_nodes: bool = False,
+        odd_length: str = "exact",
+        conjugate_pairs: bool = True,
+    ) -> None:
+        super().__init__()
+        check_switches("SSKernelNPLR", odd_length, conjugate_pairs)
+        if L < 1:
+            raise ValueError(f"SSKernelNPLR: L must be at least 1, got {L}")
+        if C.dim() != 3 or log_dt.shape != C.shape[1:2]:
+            raise ValueError(
+                "SSKernelNPLR: C must have shape (channels, H, n) and log_dt (H,), "
+                f"got {tuple(C.shape)} and {tuple(log_dt.shape)}"
+            )
+        _, H, n = C.shape
+        copies = 1 if tie_state else H
+        w = _spread("w", w, (copies, n), 1)
+        B = _spread("B", B, (1, copies, n), 1)
+        P = _spread("P", P, (None, copies, n), 2)
+
+        self.H, self.N, self.rank, self.channels = H, n, P.shape[0], C.shape[0]
+        self.L = self.l_max = L
+        self.hurwitz, self.tie_state = hurwitz, tie_state
+        self.exact_nodes, self.odd_length = exact_nodes, odd_length
+
+        dtype = log_dt.dtype
+        self.C = nn.Parameter(_as_real(C.conj(), dtype))
+        flags = trainable if isinstance(trainable, Mapping) else {}
+        unknown = set(flags) - {"dt", "A", "B", "P"}
+        if unknown:
+            raise ValueError(
+                f"SSKernelNPLR: trainable has keys dt, A, B, P, got {', '.join(sorted(unknown))}"
+            )
+        default = trainable is True
+
+        def register(name: str, value: Tensor, key: str, fallback: bool = default) -> None:
+            if not flags.get(key, fallback):
+                self.register_buffer(name, value)
+                return
+            parameter = nn.Parameter(value)
+            optim = {"weight_decay": 0.0} | ({} if lr is None else {"lr": lr})
+            parameter._optim = optim  # type: ignore[attr-defined]
+            self.register_parameter(name, parameter)
+
+        register("log_dt", log_dt.clone(), "dt")
+        register("B", _as_real(B, dtype), "B")
+        register("P", _as_real(P, dtype), "P")
+        if hurwitz:
+            register("log_w_real", torch.log(-w.real + 1e-3).to(dtype), "A", fallback=False)
+            register("w_imag", w.imag.to(dtype).contiguous(), "A")
+        else:
+            register("w", _as_real(w, dtype), "A")
+            register("Q", _as_real(P.conj(), dtype), "P")
+        self._set_nodes(*reference_nodes(L, dtype, log_dt.device))
+        if length_correction and not self.C.is_meta:
+            self._scale_output(-1)
+
+    def matrices(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """``w (H|1, n)``, ``B (1, H|1, n)``, ``P`` and ``Q (rank, H|1, n)``, complex."""
+        if self.hurwitz:
+            w = torch.complex(-torch.exp(self.log_w_real), self.w_imag)
+        else:
+            w = _as_complex(self.w)
+        P = _as_complex(self.P)
+        Q = P.conj() if self.hurwitz else _as_complex(self.Q)
+        return w, _as_complex(self.B), P, Q
+
+    def forward(
+        self, state: Tensor | None = None, rate: float | None = 1.0, L: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The kernel, and the response to initial states.
+
+        Args:
+            state: states before the first sample, ``(S, H, n)`` complex.
+            rate: step of the samples in units of ``dt``; ``None`` spreads the whole internal length
+                over the ``L`` samples asked for.
+            L: samples, by default all there are at this rate. More samples than the internal length
+                holds double that length for good, as :meth:`double_length` says.
+
+        Returns:
+            ``K (channels, H, L)``, and ``K_state (S, channels, H, L)`` or ``None``.
+
+        Raises:
+            ValueError: for ``L < 1``, a rate that is no positive number, a wrong state.
+        """
+        if L is not None and L < 1:
+            raise ValueError(f"SSKernelNPLR: L must be at least 1, got {L}")
+        if rate is None:
+            L = L or self.L
+            rate, samples = self.L / L, L
+        elif not (math.isfinite(rate) and rate > 0):
+            raise ValueError(f"SSKernelNPLR: rate must be a positive number, got {rate}")
+        else:
+            L = L or _floor(self.L / rate)
+            while rate * L > self.L * (1 + 1e-9):
+                self.double_length()
+            samples = _floor(self.L / rate)
+        if samples < 1:
+            raise ValueError(
+                f"SSKernelNPLR: at rate {rate} the internal length {self.L} holds no sample"
+            )
+
+        w, B, P, Q = self.matrices()
+        dt = torch.exp(self.log_dt) * rate
+        if state is not None:
+            B = torch.cat([self._as_input(state, w, P, Q, dt), B.expand(1, self.H, self.N)])
+        stored = rate == 1.0 and not self.exact_nodes
+        C, omega = _as_complex(self.C), _as_complex(self.omega) if stored else None
+        if samples % 2 and self.odd_length == "reference" and samples > 1:
+            # The reference leaves the length of the inverse transform to be guessed: one too short.
+            K = torch.fft.irfft(
+                ops.reference.nplr_spectrum(w, B, C, P, dt, samples, Q=Q, omega=omega),
+                n=samples - 1,
+            )
+        else:
+            K = ops.reference.nplr_kernel(w, B, C, P, dt, samples, Q=Q, omega=omega)
+        K = K[..., :L]
+        return K[-1], None if state is None else K[:-1]
+
+    def _as_input(self, state: Tensor, w: Tensor, P: Tensor, Q: Tensor, dt: Tensor) -> Tensor:
+        """The input vector ``s/dt + A s/2`` whose impulse response is that of the state ``s``."""
+        if state.dim() != 3 or state.shape[1:] != (self.H, self.N) or not state.is_complex():
+            raise ValueError(
+                f"SSKernelNPLR: state must be complex (S, {self.H}, {self.N}), "
+                f"got {state.dtype} {tuple(state.shape)}"
+            )
+        both = 2 * torch.einsum("rhn,shn->rsh", Q.expand(-1, self.H, -1), state).real
+        low_rank = torch.einsum("rhn,rsh->shn", P.expand(-1, self.H, -1), both.to(P.dtype))
+        return state / dt[:, None] + (w * state - low_rank) / 2
+
+    @torch.no_grad()
+    def double_length(self) -> None:
+        """Double the internal length: ``C (I - Abar^L)(I + Abar^L)``, and nodes for ``2L``.
+
+        Changes the parameter ``C`` and the shape of the buffers, for good. :meth:`forward` does it
+        where more samples are asked for; an optimiser's state stays valid.
+        """
+        self._scale_output(+1)
+        self.L *= 2
+        self._set_nodes(*reference_nodes(self.L, self.omega.dtype, self.omega.device))
+
+    @torch.no_grad()
+    def _scale_output(self, sign: int) -> None:
+        """``C <- C (I + sign Abar^L)``, evaluated in float64."""
+        w, _, P, Q = self.matrices()
+        step = discrete.bilinear(discrete.state_matrix(w, P, Q), torch.exp(self.log_dt.double()))
+        C = _as_complex(self.C)
+        powered = discrete.rows_times_power(C.to(torch.complex128), step, self.L)
+        self.C.copy_(torch.view_as_real(C + sign * powered))
+
+    def _set_nodes(self, omega: Tensor, z: Tensor) -> None:
+        self.register_buffer("omega", omega)
+        self.register_buffer("z", z)
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Take over the internal length of the stored nodes first, so that they fit."""
+        omega = state_dict.get(prefix + "omega")
+        L = None if omega is None else nodes_length(omega)
+        if L is not None and L != self.L:
+            self.L = L
+            empty = self.omega.new_empty((L // 2 + 1, 2))
+            self._set_nodes(empty, empty.clone())
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def extra_repr(self) -> str:
+        return (
+            f"H={self.H}, N={2 * self.N}, L={self.L}, channels={self.channels}, rank={self.rank}"
+            + (", hurwitz" if self.hurwitz else "")
+            + (", tie_state" if self.tie_state else "")
+        )
+
+
+class HippoSSKernel(nn.Module):
+    """:class:`SSKernelNPLR` started from a HiPPO matrix: see there for the options not named here.
+
+    Args:
+        H: features.
+        N: state size, even.
+        L: internal length; ``None`` or 0 is 1.
+        measure: ``"legs"``, ``"legt"``, ``"lagt"``, ``"fourier"`` or ``"random"``.
+        rank: of the correction; 2 at least for legt and fourier.
+        channels: kernels per feature.
+        dt_min, dt_max: the steps are drawn log-uniformly between these.
+        precision: 2 keeps parameters and nodes in double precision.
+        resample: kernels of any length cover the same stretch of time.
+
+    Draws, in this order, from torch's default generator: the steps, what the measure draws, ``C``.
+
+    Raises:
+        ValueError: for an unknown measure, odd ``N``, too small a rank.
+    """
+
+    def __init__(
+        self,
+        H: int,
+        N: int = 64,
+        L: int | None = 1,
+        measure: str = "legs",
+        rank: int = 1,
+        channels: int = 1,
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+        trainable: bool | Mapping[str, bool] | None = None,
+        lr: float | None = None,
+        length_correction: bool = True,
+        hurwitz: bool = False,
+        tie_state: bool = False,
+        precision: int = 1,
+        resample: bool = False,
+        verbose: bool = False,
+        *,
+        exact_nodes: bool = False,
+        odd_length: str = "exact",
+        conjugate_pairs: bool = True,
+    ) -> None:
+        super().__init__()
+        for name, value in (("H", H), ("channels", channels), ("rank", rank)):
+            if value < 1:
+                raise ValueError(f"HippoSSKernel: {name} must be at least 1, got {value}")
+        if not 0 < dt_min <= dt_max < math.inf:
+            raise ValueError(
+                f"HippoSSKernel: 0 < dt_min <= dt_max expected, got {dt_min} and {dt_max}"
+            )
+        if precision not in (1, 2):
+            raise ValueError(f"HippoSSKernel: precision must be 1 or 2, got {precision}")
+        dtype = torch.float64 if precision == 2 else torch.float32
+        log_dt = torch.rand(H, dtype=dtype) * (math.log(dt_max) - math.log(dt_min))
+        log_dt = log_dt + math.log(dt_min)
+        w, P, B = hippo.nplr(measure, N, rank)
+        C = torch.randn(channels, H, N // 2, dtype=_COMPLEX_OF[dtype])
+        self.rate = None if resample else 1.0
+        self.kernel = SSKernelNPLR(
+            L=L or 1,
+            w=w,
+            P=P,
+            B=B,
+            C=C,
+            log_dt=log_dt,
+            hurwitz=hurwitz,
+            trainable=trainable,
+            lr=lr,
+            tie_state=tie_state,
+            length_correction=length_correction,
+            exact_nodes=exact_nodes,
+            odd_length=odd_length,
+            conjugate_pairs=conjugate_pairs,
+        )
+
+    def forward(self, L: int | None = None) -> Tensor:
+        """The kernel ``(channels, H, L)``, real, in the precision of the parameters."""
+        K: Tensor = self.kernel(rate=self.rate, L=L)[0]
+        return K
+
+
+def reference_nodes(
+    L: int, dtype: torch.dtype, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """``omega`` and ``z``, ``(L//2+1, 2)``, rounded just as the reference rounds them.
+
+    ``omega_j`` is the j-th power, in single precision, of a rounded root of unity: angle and
+    modulus drift by up to 5e-6, which moves the kernel by 1e-4 and keeps
+    ``z = 2 (1 - omega) / (1 + omega)`` finite at Nyquist. Checkpoints hold these numbers, and their
+    weights are fitted to them.
+    """
+    wide = _COMPLEX_OF[dtype]
+    angle = -2 * math.pi / L
+    root = torch.tensor(complex(math.cos(angle), math.sin(angle)), dtype=wide, device=device)
+    omega = root ** torch.arange(L // 2 + 1, device=device)
+    z = 2 * (1 - omega) / (1 + omega)
+    return torch.view_as_real(omega), torch.view_as_real(z)
+
+
+def nodes_length(omega: Tensor) -> int | None:
+    """The length whose nodes ``omega (nodes, 2)`` are; ``None`` where they are no such nodes.
+
+    Their number leaves an even length and the next odd one open; the angle of the first decides.
+    """
+    if omega.dim() != 2 or omega.shape[1] != 2 or omega.shape[0] < 1 or omega.is_meta:
+        return None
+    if omega.shape[0] == 1:
+        return 1
+    real, imag = omega[1].tolist()
+    angle = abs(math.atan2(imag, real))
+    if not angle > 0:
+        return None
+    L = round(2 * math.pi / angle)
+    return L if omega.shape[0] == L // 2 + 1 else None
+
+
+def check_switches(owner: str, odd_length: str, conjugate_pairs: bool) -> None:
+    if odd_length not in ODD_LENGTHS:
+        raise ValueError(f"{owner}: odd_length must be 'exact' or 'reference', got {odd_length!r}")
+    if not conjugate_pairs:
+        raise ValueError(
+            f"{owner}: conjugate_pairs=False, the half sum of the references' pure-torch fallback, "
+            "is not available in this version"
+        )
+
+
+def _spread(name: str, value: Tensor, shape: tuple[int | None, ...], short: int) -> Tensor:
+    """``value`` with ``short`` dimensions or all of them, expanded to ``shape``; materialised."""
+    if value.dim() == short:
+        value = value.unsqueeze(-2)
+    while value.dim() < len(shape):
+        value = value.unsqueeze(0)
+    try:
+        return value.expand([-1 if s is None else s for s in shape]).clone()
+    except RuntimeError:
+        raise ValueError(
+            f"SSKernelNPLR: {name} must fit {tuple('rank' if s is None else s for s in shape)}, "
+            f"got {tuple(value.shape)}"
+        ) from None
+
+
+def _as_real(value: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.view_as_real(value.resolve_conj()).to(dtype, copy=True)
+
+
+def _as_complex(value: Tensor) -> Tensor:
+    if value.dtype not in (torch.float32, torch.float64):
+        raise TypeError(
+            "SSKernelNPLR: parameters must stay float32 or float64, got "
+            f"{str(value.dtype).removeprefix('torch.')}; for half precision use torch.autocast"
+        )
+    return torch.view_as_complex(value)
+
+
+def _floor(samples: float) -> int:
+    """Whole samples, where a quotient that rounding left just below an integer counts as one."""
+    return math.floor(samples * (1 + 1e-9))
