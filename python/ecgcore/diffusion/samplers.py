@@ -13,6 +13,9 @@ from ecgcore.diffusion.schedule import NoiseSchedule
 Callback = Callable[[int, int, Tensor, Tensor], None]
 """``callback(i, t, x, eps)``: evaluation ``i``, at step ``t``, took ``x`` and gave ``eps``."""
 
+Noise = Callable[[int], Tensor]
+"""``noise(k) -> (B, channels, L)``: draw ``k``, where draw 0 is ``x_T``."""
+
 SAMPLERS = ("ddpm",)
 
 
@@ -27,7 +30,7 @@ def sample(
     steps: int | None = None,
     eta: float = 0.0,
     generator: torch.Generator | None = None,
-    noise: Tensor | None = None,
+    noise: Tensor | Noise | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Draw signals by running the diffusion backward.
@@ -44,7 +47,8 @@ def sample(
         generator: source of all noise, on the CPU; torch's default one if there is none. ``x_T`` is
             drawn first, then one array for each step but the last: the reference's order, so that
             its seeded samples come out again.
-        noise: the draws themselves, ``(T, B, channels, L)``, row 0 is ``x_T``.
+        noise: the draws themselves, ``(T, B, channels, L)``, row 0 is ``x_T``; or a function that
+            makes them one by one, ``noise(k) -> (B, channels, L)``, called once per ``k`` in order.
         callback: sees every step before the update.
 
     Returns:
@@ -93,8 +97,13 @@ def sample(
 
 
 def _draws(
-    shape: tuple[int, int, int], T: int, generator: torch.Generator | None, noise: Tensor | None
+    shape: tuple[int, int, int],
+    T: int,
+    generator: torch.Generator | None,
+    noise: Tensor | Noise | None,
 ) -> Iterator[Tensor]:
+    if callable(noise):
+        return (_checked(noise(k), k, shape) for k in range(T))
     if noise is not None:
         if tuple(noise.shape) != (T, *shape):
             raise ValueError(
@@ -105,6 +114,14 @@ def _draws(
     if device.type != "cpu":
         raise ValueError(f"diffusion.sample: generator must be on the CPU, got {device}")
     return (torch.randn(shape, generator=generator) for _ in range(T))
+
+
+def _checked(draw: Tensor, k: int, shape: tuple[int, int, int]) -> Tensor:
+    if tuple(draw.shape) != shape:
+        raise ValueError(
+            f"diffusion.sample: noise({k}) must have shape {shape}, got {tuple(draw.shape)}"
+        )
+    return draw
 
 
 def _home(model: Denoiser, labels: Tensor | None) -> tuple[torch.device, torch.dtype]:
