@@ -20,7 +20,9 @@ PACKAGE = ROOT / "python" / "ecgcore"
 FLOOR = {
     "errors": 0.0,
     "_C": 0.0,
+    "_files": 0.0,
     "data": 1.0,  # beside the house: arrays, leads; knows no torch op
+    "random": 1.0,  # beside the house: torch and nothing else
     "report": 2.0,  # beside the house: may use data
     "_native": 3.0,
     "_backend": 3.5,

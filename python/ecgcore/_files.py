@@ -10,10 +10,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`: written in the block, on the disk and under its name after it.
+    """A temporary path beside ``path``, which takes the name ``path`` when the block has ended.
 
     The folder is made if need be. If the block raises, or is interrupted, the temporary file is
-    removed and whatever stood under `path` before is untouched. The name keeps the suffix, since
+    removed and whatever stood under ``path`` before is untouched. The name keeps the suffix, since
     writers choose their format by it.
     """
     path = Path(path)

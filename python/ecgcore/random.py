@@ -34,11 +34,11 @@ def philox4x32(counter: Tensor, key: tuple[int, int]) -> Tensor:
     """Philox-4x32-10: four 32-bit words of random bits for every 128-bit counter.
 
     Args:
-        counter: int64 `(4, ...)`, the counter's 32-bit words, lowest first, each in [0, 2^32).
+        counter: int64 ``(4, ...)``, the counter's 32-bit words, lowest first, each in [0, 2^32).
         key: the key's two 32-bit words, lowest first.
 
     Returns:
-        int64 `(4, ...)`, each in [0, 2^32), on the counter's device.
+        int64 ``(4, ...)``, each in [0, 2^32), on the counter's device.
 
     Raises:
         TypeError: the counter is not int64.
@@ -53,7 +53,7 @@ def philox4x32(counter: Tensor, key: tuple[int, int]) -> Tensor:
 
 
 def _rounds(even: Tensor, odd: Tensor, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The ten rounds on words (0, 2) and (1, 3), each `(2, ...)`, which are overwritten.
+    """The ten rounds on words (0, 2) and (1, 3), each ``(2, ...)``, which are overwritten.
 
     One round is, with the products of 32 by 32 bits split into halves,
 
@@ -93,11 +93,11 @@ def normal(
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Standard normal noise of the given records: row `i` depends on `(seed, records[i], draw)`
+    """Standard normal noise of the given records: row ``i`` depends on ``(seed, records[i], draw)``
     alone.
 
     Args:
-        shape: of one record, for instance `(channels, L)`.
+        shape: of one record, for instance ``(channels, L)``.
         seed: 0 to 2^64 - 1.
         records: their numbers, each in [0, 2^63); int64 if a tensor.
         draw: which of a record's draws, in [0, 2^32); in diffusion 0 is x_T.
@@ -105,7 +105,7 @@ def normal(
         dtype: of the result; the arithmetic is double.
 
     Returns:
-        `(len(records), *shape)`.
+        ``(len(records), *shape)``.
 
     Raises:
         ValueError: a seed, record, draw or shape out of range.
