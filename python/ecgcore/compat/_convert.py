@@ -1,0 +1,213 @@
+"""Foreign state dicts into ours, and ours into theirs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ecgcore import models
+from ecgcore.compat._families import FAMILIES, Family, recognise
+from ecgcore.compat._rules import rename
+from ecgcore.errors import CheckpointError
+
+DIFFUSION = {"T": 200, "beta_0": 0.0001, "beta_T": 0.02}
+"""The noise schedule of every published SSSD-ECG and DSAT-ECG."""
+
+# Names under which the authors' scripts put a state dict into the file, by the network it is.
+_WRAPPERS = {
+    "model_state_dict": "model",
+    "state_dict": "model",
+    "stat_dict": "model",
+    "modelG_state_dict": "generator",
+    "netG_state_dict": "generator",
+    "modelD_state_dict": "discriminator",
+    "netD_state_dict": "discriminator",
+}
+# What wrappers for several devices and compilers put in front of every key.
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a foreign checkpoint's keys.
+
+    Attributes:
+        model_name: our class.
+        title: the model's name in the field.
+        renamed: source key to our key, where they differ.
+        dropped: source key to the reason why it is not needed.
+        kept: number of tensors taken over.
+    """
+
+    model_name: str
+    title: str
+    kept: int
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [f"{self.title}: {self.kept} tensors, {len(self.renamed)} of them renamed"]
+        lines += [f"  dropped {key}: {reason}" for key, reason in self.dropped.items()]
+        return "\n".join(lines)
+
+
+def convert_state_dict(
+    state_dict: Mapping[str, Any],
+    *,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+) -> tuple[str, dict[str, Any], dict[str, Tensor], Report]:
+    """Turn a checkpoint of SSSD-ECG or SynthECG into one of ours.
+
+    Args:
+        state_dict: what ``torch.load`` gave: a state dict, or a dict that wraps one
+            (``model_state_dict`` beside the optimiser's and so on). Keys may carry the ``module.``
+            of ``DataParallel``; weight norm may be written in its old or its new form.
+        config: path or mapping, this project's sections or the original repository's. It tells what
+            the tensors do not (the noise schedule above all: 200 steps, 1e-4 to 0.02 by default)
+            and must not contradict what they do.
+
+    Returns:
+        ``(model_name, config, state_dict, report)``. ``models.from_config(config)`` builds the
+        model, which takes that ``state_dict``; ``model_name`` is its class. Tensors that need no
+        change are the given ones, not copies.
+
+    Raises:
+        CheckpointError: an unknown model, or one that this version cannot build; a key without a
+            place, a missing or misshapen tensor (all of them in one message); a config of another
+            model.
+        ConfigError: a config that cannot be read.
+    """
+    networks, dropped = unwrap(state_dict)
+    name = "generator" if "generator" in networks else next(iter(networks))
+    source, prefix = _without_prefix(networks[name])
+    family = recognise(source)
+    layout = family.layout
+    if layout is None:
+        raise CheckpointError(
+            f"the checkpoint holds {family.title}, which this version of ecgcore cannot build "
+            f"(it builds {', '.join(f.title for f in FAMILIES if f.layout is not None)})"
+        )
+    given = _read_config(config, family)
+    renamed = rename(layout.rules, source)
+    section = layout.infer(renamed.state, given.get("model", {}))
+    result = {
+        **given,
+        "model_name": family.model_name,
+        "diffusion": {**DIFFUSION, **given.get("diffusion", {})},
+        "model": section,
+    }
+    targets = {key: tuple(t.shape) for key, t in _on_meta(result).state_dict().items()}
+    renamed.match(
+        f"the {family.title} checkpoint", {**targets, **layout.shapes(renamed.state, section)}
+    )
+    report = Report(
+        family.model_name,
+        family.title,
+        len(renamed.state),
+        {prefix + k: ours for ours, k in renamed.source.items() if prefix + k != ours},
+        {**dropped, **{prefix + key: reason for key, reason in renamed.dropped.items()}},
+    )
+    # In the model's own order, which is what ``load_state_dict`` and readers of the file expect.
+    return family.model_name, result, {key: renamed.state[key] for key in targets}, report
+
+
+def export_state_dict(model: nn.Module, *, style: str = "synthecg") -> dict[str, Tensor]:
+    """The model's state dict under the names of a reference implementation.
+
+    Args:
+        model: of a class that ``convert_state_dict`` knows.
+        style: ``"synthecg"`` (weight norm as a parametrization) or ``"ai4health"`` (``weight_g``,
+            ``weight_v``: the original SSSD-ECG repository).
+
+    Returns:
+        Contiguous tensors on the CPU, ready for ``torch.save({"model_state_dict": ...}, path)``.
+
+    Raises:
+        ValueError: an unknown style or model.
+    """
+    name = type(model).__name__
+    layouts = {f.model_name: f.layout for f in FAMILIES if f.layout is not None}
+    if name not in layouts:
+        raise ValueError(
+            f"export_state_dict: model must be one of {', '.join(layouts)}, got {name}"
+        )
+    names = layouts[name].export
+    if style not in names:
+        raise ValueError(
+            f"export_state_dict: style must be one of {', '.join(names)}, got {style!r}"
+        )
+    return {
+        names[style](key): tensor.detach().cpu().contiguous().clone()
+        for key, tensor in model.state_dict().items()
+    }
+
+
+def unwrap(content: Mapping[str, Any]) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
+    """The state dicts in a loaded file, by network, and what else there is with why it is dropped.
+
+    Raises:
+        CheckpointError: the file holds no state dict.
+    """
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"a checkpoint must hold a dict of tensors, this one holds {type(content).__name__}"
+        )
+    found = {_WRAPPERS[k]: v for k, v in content.items() if k in _WRAPPERS and v is not None}
+    dropped = {}
+    if found:
+        for key in content.keys() - _WRAPPERS.keys():
+            optimizer = "optim" in str(key).lower()
+            dropped[str(key)] = "state of the optimiser" if optimizer else "not part of the model"
+    else:
+        found = {"model": content}
+    for name, state in found.items():
+        if not isinstance(state, Mapping) or not state:
+            raise CheckpointError(f"the checkpoint's {name} is no dict of tensors")
+        for key, value in state.items():
+            if not isinstance(key, str) or not isinstance(value, Tensor):
+                raise CheckpointError(
+                    "a checkpoint must hold a dict of tensors, but "
+                    f"{key!r} is {type(value).__name__}"
+                )
+    return {name: dict(state) for name, state in found.items()}, dropped
+
+
+def _without_prefix(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    prefix = ""
+    while start := next((p for p in _PREFIXES if all(k.startswith(p) for k in state)), ""):
+        state = {key.removeprefix(start): tensor for key, tensor in state.items()}
+        prefix += start
+    return state, prefix
+
+
+def _read_config(
+    config: str | os.PathLike[str] | Mapping[str, Any] | None, family: Family
+) -> dict[str, Any]:
+    if config is None:
+        return {}
+    if isinstance(config, Mapping) and not config.keys() & {
+        "model_name",
+        "model",
+        "wavenet_config",
+    }:
+        config = {**config, "model_name": family.model_name}
+    given = models.read_config(config)
+    # Without its s4_ keys an SSSD-ECG config cannot be told from a DSAT-ECG one: sizes decide then.
+    twins = {"SSSDECG", "DSATECG"}
+    same = given["model_name"] == family.model_name
+    if not same and not {given["model_name"], family.model_name} <= twins:
+        raise CheckpointError(
+            f"the config is for {given['model_name']}, the checkpoint holds {family.title}"
+        )
+    return given
+
+
+def _on_meta(config: Mapping[str, Any]) -> nn.Module:
+    """The model without memory for its weights, and without drawing them."""
+    with torch.device("meta"):
+        return models.from_config(config)
