@@ -101,10 +101,10 @@ def convert_state_dict(
         "diffusion": {**DIFFUSION, **given.get("diffusion", {})},
         "model": section,
     }
-    targets = {key: tuple(t.shape) for key, t in _on_meta(result).state_dict().items()}
-    renamed.match(
-        f"the {family.title} checkpoint", {**targets, **layout.shapes(renamed.state, section)}
-    )
+    model = _on_meta(result)
+    targets = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    targets.update(layout.shapes(renamed.state, section))
+    renamed.match(f"the {family.title} checkpoint", targets)
     report = Report(
         family.model_name,
         family.title,
@@ -112,8 +112,9 @@ def convert_state_dict(
         {prefix + k: ours for ours, k in renamed.source.items() if prefix + k != ours},
         {**dropped, **{prefix + key: reason for key, reason in renamed.dropped.items()}},
     )
-    # In the model's own order, which is what ``load_state_dict`` and readers of the file expect.
-    return family.model_name, result, {key: renamed.state[key] for key in targets}, report
+    completed: Any = model.config  # the defaults filled in
+    state = {key: renamed.state[key] for key in targets}  # in the order of the module
+    return family.model_name, dict(completed), state, report
 
 
 def export_state_dict(model: nn.Module, *, style: str = "synthecg") -> dict[str, Tensor]:

@@ -25,11 +25,6 @@ _KERNEL = f"{_FIRST}.S41.s4_layer.kernel.kernel"
 _DIRECTION = "parametrizations.weight.original1"
 
 
-def is_sssd(keys: set[str]) -> bool:
-    """Whether these are the keys of an SSSD-ECG, under our names."""
-    return f"{_KERNEL}.C" in keys
-
-
 def infer(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
     """The ``model`` section of the config: what the tensors show, then ``given``, then defaults.
 
@@ -52,6 +47,8 @@ def infer(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, An
         return tuple(state[key].shape)
 
     blocks = {int(m[1]) for key in state if (m := re.match(rf"{_BLOCKS}\.(\d+)\.", key))}
+    if blocks != set(range(len(blocks))):
+        raise CheckpointError(f"SSSD-ECG checkpoint: {_BLOCKS} are numbered {sorted(blocks)}")
     directions, _, modes, _ = shape(f"{_KERNEL}.C", 4)
     res_channels, in_channels, _ = shape(f"init_conv.0.conv.{_DIRECTION}", 3)
     step_mid, step_in = shape("residual_layer.fc_t1.weight", 2)
@@ -60,7 +57,7 @@ def infer(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, An
         "in_channels": in_channels,
         "res_channels": res_channels,
         "skip_channels": shape(f"{_FIRST}.skip_conv.{_DIRECTION}", 3)[0],
-        "num_res_layers": max(blocks) + 1,
+        "num_res_layers": len(blocks),
         "out_channels": shape("final_conv.2.conv.weight", 3)[0],
         "diffusion_step_embed_dim_in": step_in,
         "diffusion_step_embed_dim_mid": step_mid,
@@ -79,23 +76,22 @@ def infer(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, An
     ]
 
     lengths = node_lengths(state, given.get("s4_lmax"))
-    longest = max(lengths.values())
-    asked = given.get("s4_lmax", longest)
-    wrong += [
-        f"model.s4_lmax is {asked!r}, {key} has the nodes of {length}"
-        for key, length in lengths.items()
-        if not _is_doubled(length, asked)
-    ]
+    if "s4_lmax" in given:
+        wrong += [
+            f"model.s4_lmax is {given['s4_lmax']!r}, {key} has the nodes of {length}"
+            for key, length in lengths.items()
+            if not _is_doubled(length, given["s4_lmax"])
+        ]
     if wrong:
         raise CheckpointError("config and checkpoint disagree: " + "; ".join(wrong))
 
-    section = {**given, **seen, "s4_lmax": longest}
+    section = {**given, **seen, "s4_lmax": max(lengths.values())}
     if any(length % 2 for length in lengths.values()):
         section.setdefault("odd_length", "reference")
     return section
 
 
-def node_lengths(state: Mapping[str, Tensor], s4_lmax: int | None) -> dict[str, int]:
+def node_lengths(state: Mapping[str, Tensor], s4_lmax: Any) -> dict[str, int]:
     """Internal length of every S4 kernel, by the key of its nodes.
 
     The first node's angle, 2 pi / L, tells it. Where the nodes hold no numbers (meta tensors) or
@@ -106,11 +102,16 @@ def node_lengths(state: Mapping[str, Tensor], s4_lmax: int | None) -> dict[str, 
     for key, omega in state.items():
         if not key.endswith(".kernel.kernel.omega"):
             continue
+        if omega.dim() != 2 or omega.shape[0] < 1:
+            raise CheckpointError(
+                f"SSSD-ECG checkpoint: {key} must have shape (L // 2 + 1, 2), "
+                f"got {tuple(omega.shape)}"
+            )
         length = nodes_length(omega)
         if length is None:
-            count = omega.shape[0]
-            odd = s4_lmax is not None and s4_lmax % 2 == 1 and s4_lmax // 2 + 1 == count
-            length = s4_lmax if odd and s4_lmax is not None else max(2 * (count - 1), 1)
+            length = max(2 * (omega.shape[0] - 1), 1)
+            if s4_lmax == length + 1:
+                length += 1
         lengths[key] = length
     if not lengths:
         raise CheckpointError("SSSD-ECG checkpoint: the nodes (kernel.kernel.omega) are missing")
