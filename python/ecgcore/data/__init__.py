@@ -4,6 +4,7 @@ quality figures.
 
 from __future__ import annotations
 
+from ecgcore.data import quality
 from ecgcore.data.base import ArrayDataset, ECGDataset, MissingDataError
 from ecgcore.data.check import LeadCheck, check_leads
 from ecgcore.data.classes import SCP_CODES, SUPERCLASSES, default_class_names, parse_labels
@@ -42,6 +43,7 @@ __all__ = [
     "parse_labels",
     "parse_lead",
     "parse_leads",
+    "quality",
     "read_record",
     "reorder_leads",
     "simulate",
