@@ -1,0 +1,203 @@
+"""Building and installing the package as a user does: wheels, sdist, several Pythons, and the
+errors on the way.
+
+Build folders stay under ``build/install`` so that only the first run compiles everything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+import torch
+
+from support import ROOT
+
+pytestmark = pytest.mark.slow
+
+WORK = ROOT / "build" / "install"
+SITE = Path(torch.__file__).parents[1]
+
+
+def run(
+    *command: str | Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    clean = {
+        k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "ECGCORE_CUDA", "CUDACXX")
+    }
+    clean["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), clean.get("PATH", "")])
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**clean, **(env or {})}, cwd=WORK
+    )
+
+
+def succeed(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
+    result = run(*command, env=env)
+    assert result.returncode == 0, f"{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+    return result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def source() -> Path:
+    """What the sdist holds, unpacked where unchanged files keep their times, so that builds stay
+    warm."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    succeed(
+        sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", WORK / "sdist", ROOT
+    )
+    (archive,) = (WORK / "sdist").glob("ecgcore-*.tar.gz")
+    target = WORK / "source"
+    wanted = set()
+    with tarfile.open(archive) as tar:
+        for member in tar.getmembers():
+            content = tar.extractfile(member)
+            if content is None:
+                continue
+            path = target / Path(*Path(member.name).parts[1:])
+            wanted.add(path)
+            data = content.read()
+            if not path.exists() or path.read_bytes() != data:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+    for path in target.rglob("*"):
+        if path.is_file() and path not in wanted:
+            path.unlink()
+    return target
+
+
+def wheel(python: str | Path, source: Path, *options: str, cuda: str = "off") -> Path:
+    """Build a wheel with ``python`` and return it."""
+    version = succeed(python, "-c", "import sys; print('cp%d%d' % sys.version_info[:2])").strip()
+    out = WORK / f"wheel-{version}"
+    shutil.rmtree(out, ignore_errors=True)
+    pip = [python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", out]
+    succeed(
+        *pip,
+        "-C",
+        f"build-dir={WORK / 'build' / version}",
+        *options,
+        source,
+        env={"ECGCORE_CUDA": cuda},
+    )
+    (built,) = out.glob("ecgcore-*.whl")
+    assert version in built.name
+    return built
+
+
+def environment(path: Path, built: Path, python: str | Path, *sites: Path) -> Path:
+    """A fresh virtual environment that holds the wheel and sees ``sites``; returns its Python."""
+    succeed(python, "-m", "venv", "--without-pip", "--clear", path)
+    (site,) = (path / "lib").glob("python*/site-packages")
+    with ZipFile(built) as archive:
+        archive.extractall(site)
+    if sites:
+        (site / "shared.pth").write_text("".join(f"{s}\n" for s in sites))
+    return path / "bin" / "python"
+
+
+def other_pythons() -> list[Path]:
+    """One interpreter of each other minor version from 3.11 on that can make extension modules."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates = [shutil.which(f"python3.{minor}") for minor in range(11, 16)]
+    candidates += [str(p) for p in sorted(pyenv.glob("versions/3.*/bin/python3"))]
+    found: dict[tuple[int, int], Path] = {}
+    probe = (
+        "import os, sys, sysconfig, pip, venv; print(*sys.version_info[:2]);"
+        "sys.exit(not os.path.exists(os.path.join(sysconfig.get_path('include'), 'Python.h')))"
+    )
+    for candidate in filter(None, candidates):
+        result = subprocess.run([candidate, "-c", probe], capture_output=True, text=True)
+        if result.returncode == 0:
+            major, minor = map(int, result.stdout.split())
+            if (3, 11) <= (major, minor) != sys.version_info[:2]:
+                found.setdefault((major, minor), Path(candidate))
+    return list(found.values())
+
+
+def test_sdist_holds_what_a_build_needs_and_nothing_private(source: Path) -> None:
+    for needed in (
+        "CMakeLists.txt",
+        "cpp/torch/abi.h",
+        "cuda/CMakeLists.txt",
+        "LICENSE",
+        "PKG-INFO",
+    ):
+        assert (source / needed).is_file(), needed
+    names = [p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()]
+    assert not [
+        n for n in names if n.endswith((".so", ".npz", ".pyc")) or n.startswith((".ci", "build/"))
+    ]
+
+
+def test_isolated_build_without_torch_runs_beside_the_installed_torch(source: Path) -> None:
+    """The build environment has no torch; the wheel runs with the one that is installed."""
+    python = environment(WORK / "venv", wheel(sys.executable, source), sys.executable, SITE)
+    code = (
+        "import torch, ecgcore; from ecgcore.testing import quick_check;"
+        "results = quick_check(); assert results and all(r.ok for r in results);"
+        "print(ecgcore.__file__, ecgcore.backends()['cuda']['reason'])"
+    )
+    out = succeed(python, "-c", code)
+    assert str(WORK / "venv") in out, "another copy of ecgcore was imported"
+    assert "ECGCORE_CUDA=on" in out  # the reason CUDA is off says how to turn it on
+
+
+def test_build_without_isolation_gives_the_same_wheel(source: Path) -> None:
+    first = wheel(sys.executable, source)
+    names = set(ZipFile(first).namelist())
+    second = wheel(sys.executable, source, "--no-build-isolation")
+    assert set(ZipFile(second).namelist()) == names
+    assert [n for n in names if n.startswith("ecgcore/_C.")]
+    assert not [n for n in names if not n.startswith(("ecgcore/", "ecgcore-"))]
+
+
+def test_without_torch_the_error_says_how_to_get_it(source: Path) -> None:
+    (built,) = (WORK / f"wheel-cp{sys.version_info[0]}{sys.version_info[1]}").glob("*.whl")
+    python = environment(WORK / "venv-bare", built, sys.executable)
+    result = run(python, "-c", "import ecgcore")
+    assert result.returncode != 0
+    assert re.search(
+        r"ImportError: ecgcore needs PyTorch 2\.11 or newer.*pip install torch", result.stderr
+    )
+
+
+@pytest.mark.parametrize("python", other_pythons(), ids=lambda p: str(p.parent.parent.name))
+def test_builds_on_every_python_at_hand(python: Path, source: Path) -> None:
+    built = wheel(python, source)
+    inside = environment(WORK / f"venv-{built.name.split('-')[2]}", built, python)
+    has_torch = run(python, "-c", "import torch").returncode == 0
+    result = run(inside, "-c", "import ecgcore")
+    if not has_torch:
+        assert re.search(r"ImportError: ecgcore needs PyTorch 2\.11", result.stderr)
+    # The module itself loads up to the torch symbols it waits for: it is built for this Python.
+    load = "import importlib.util as u, sys; s = u.find_spec('ecgcore'); import glob, os, ctypes;"
+    load += "ctypes.CDLL(glob.glob(os.path.join(s.submodule_search_locations[0], '_C*.so'))[0])"
+    result = run(inside, "-c", load)
+    assert "libtorch_cpu.so" in result.stderr
+
+
+def test_cuda_on_without_a_compiler_says_what_is_missing(source: Path) -> None:
+    result = run(
+        sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation",
+        "-C", f"build-dir={WORK / 'build' / 'no-nvcc'}", "--wheel-dir", WORK / "none", source,
+        env={"ECGCORE_CUDA": "on", "CUDACXX": shutil.which("false") or "false"},
+    )  # fmt: skip
+    assert result.returncode != 0
+    text = " ".join((result.stdout + result.stderr).split())
+    assert "ECGCORE_CUDA=on, but there is no working CUDA compiler" in text
+    assert "CUDACXX" in text
+    assert "ECGCORE_CUDA=off" in text
+
+
+def test_cuda_values_are_checked(source: Path) -> None:
+    result = run("cmake", "-S", source, "-B", WORK / "build" / "bad-value", "-DECGCORE_CUDA=maybe")
+    assert result.returncode != 0
+    assert "ECGCORE_CUDA must be auto, on or off, got 'maybe'" in result.stderr
