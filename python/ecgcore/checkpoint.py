@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -163,8 +165,11 @@ def _build(
 ) -> nn.Module:
     # On the meta device no weights are drawn, which would take time and the caller's random
     # numbers.
-    with torch.device("meta"):
-        model = models.from_config(config)
+    try:
+        with torch.device("meta"):
+            model = models.from_config(config)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     own = {
         key: (tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor)
         .detach()
@@ -228,7 +233,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         except SafetensorError as error:
             raise CheckpointError(f"{path} is truncated or no safetensors file: {error}") from None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols: what cannot be read raises
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file from anywhere can make the reader fail in any way
         raise CheckpointError(_why_unreadable(path, error)) from None
     if not isinstance(content, dict):
@@ -239,15 +246,19 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _why_unreadable(path: Path, error: Exception) -> str:
-    found = re.search(r"GLOBAL ([\w.]+)|class ([\w.]+)|function ([\w.]+)", str(error))
-    if type(error).__name__ == "UnpicklingError" and found is not None:
-        name = next(filter(None, found.groups()))
+    """The reader's error in one line of ours; its own recommends to run the file's code."""
+    text = str(error).strip()
+    if not isinstance(error, pickle.UnpicklingError):
+        reason = (text.splitlines() or [type(error).__name__])[0]
+        return f"{path} is truncated or no checkpoint: {reason}"
+    if found := re.search(r"(?:GLOBAL|class|function) ([\w.]+)", text):
         return (
-            f"{path} is refused: beside tensors it holds {name}, which could run code; nothing in "
-            "it was executed"
+            f"{path} is refused: beside tensors it holds {found[1]}, which could run code; nothing "
+            "in it was executed"
         )
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"{path} is truncated or no checkpoint: {first}"
+    found = re.search(r"Unsupported operand \d+", text)
+    reason = found[0] if found else "not a file that torch.save wrote"
+    return f"{path} is truncated or no checkpoint of tensors: {reason}; nothing in it was executed"
 
 
 def _config_beside(path: Path) -> Path | None:
