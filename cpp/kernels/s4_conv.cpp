@@ -83,7 +83,7 @@ ECG_HD void multiply_pair(Complex<R> sum, Complex<R> difference, Complex<R>& a, 
 
 template <class R>
 struct Multiply {
-  static constexpr bool kInverse = true;
+  static constexpr bool kForward = true, kInverse = true;
   const Complex<R>* table;
   int64_t single_bins;
 
@@ -112,9 +112,7 @@ struct Result {
 };
 
 template <class R, class T>
-Result<R> convolve(const FftPlan<T>& plan, const Complex<R>* table, R* x, Complex<R>* z) {
-  const Multiply<R> visit{table, plan.single_bins()};
-  fft_split(plan, plan.half(), x, z, visit);
+Result<R> joined(const FftPlan<T>& plan, R* x, const Complex<R>* z) {
   fft_join(plan, plan.half(), x, z);
   return {x, z, plan.parts > 1 ? plan.part[0].points : 0};
 }
@@ -147,7 +145,9 @@ void forward(const S4ConvArgs<E>& args, const FftPlan<RealOf<E>>& plan, RealOf<E
     }
     load_signal(args.u + b * args.features * args.length, group, args.features, args.length, half,
                 x);
-    const Result<R> result = convolve(plan, table, x, z);
+    const Multiply<R> visit{table, plan.single_bins()};
+    fft_split(plan, half, x, z, visit);
+    const Result<R> result = joined(plan, x, z);
     E* y = args.y + (b * args.channels + c) * args.features * args.length;
     const Rows<E, W> rows(y, group, args.features, args.length);
     if (args.gelu) {
@@ -159,11 +159,201 @@ void forward(const S4ConvArgs<E>& args, const FftPlan<RealOf<E>>& plan, RealOf<E
   }
 }
 
+// The convolution again, from the values of the transform of u.
+template <class R>
+struct MultiplyKept {
+  static constexpr bool kForward = false, kInverse = true;
+  const Complex<R>* u;
+  const Complex<R>* table;
+  const int32_t* pairs;
+  int64_t single_bins;
+
+  template <int r>
+  ECG_HD void values(int64_t place, Complex<R> (&x)[r]) const {
+    for (int m = 0; m < r; ++m) x[m] = u[place + m] * table[place + m];
+  }
+  ECG_HD void pair(int64_t q, Complex<R>& a, Complex<R>& b) const {
+    const Complex<R>* entry = table + single_bins + 2 * q;
+    a = u[single_bins + pairs[2 * q]];
+    b = u[single_bins + pairs[2 * q + 1]];
+    multiply_pair(entry[0], entry[1], a, b);
+  }
+};
+
+// The gradient's values G: the sum over the batch of G conj(U), and G conj(K) on the way back.
+template <class R, bool kSpectrum, bool kSignal>
+struct Adjoint {
+  static constexpr bool kForward = true, kInverse = kSignal;
+  const Complex<R>* u;
+  const Complex<R>* table;
+  Complex<R>* sum;
+  const int32_t* pairs;
+  int64_t single_bins;
+
+  template <int r>
+  ECG_HD void values(int64_t place, Complex<R> (&x)[r]) const {
+    for (int m = 0; m < r; ++m) {
+      if constexpr (kSpectrum) sum[place + m] += x[m] * conj(u[place + m]);
+      if constexpr (kSignal) x[m] = x[m] * conj(table[place + m]);
+    }
+  }
+  ECG_HD void pair(int64_t q, Complex<R>& a, Complex<R>& b) const {
+    const int64_t entry = single_bins + 2 * q;
+    if constexpr (kSpectrum) {
+      const Complex<R> x = u[single_bins + pairs[2 * q]], y = u[single_bins + pairs[2 * q + 1]];
+      sum[entry] += (a + conj(b)) * conj(x + conj(y));
+      sum[entry + 1] += (a - conj(b)) * conj(x - conj(y));
+    }
+    if constexpr (kSignal) multiply_pair(conj(table[entry]), conj(table[entry + 1]), a, b);
+  }
+};
+
+// The sums of G conj(U) to the rows of the half spectrum. y depends on bins 0 and n/2 once, through
+// their real parts, on every other bin and its conjugate; pairs were summed without their halves.
+template <class T, class R>
+void store_spectrum_gradient(const FftPlan<T>& plan, const Complex<R>* sum, T* dspectrum,
+                             int64_t group, int64_t features) {
+  constexpr int W = RealTraits<R>::kWidth;
+  const int64_t bins = plan.half() + 1;
+  const Rows<T, W> rows(dspectrum, group, features, 2 * bins);
+  const double single = 2.0 / static_cast<double>(plan.n);
+  typename R::Vector re[W] = {}, im[W] = {};
+  for (int64_t k0 = 0; k0 < bins; k0 += W) {
+    const int count = static_cast<int>(bins - k0 < W ? bins - k0 : W);
+    for (int i = 0; i < count; ++i) {
+      const int64_t k = k0 + i;
+      const int64_t place = plan.places[k] >= 0 ? plan.places[k] : -1 - plan.places[k];
+      double scale = place < plan.single_bins() ? single : 0.25 * single;
+      if (k == 0 || k == plan.half()) scale *= 0.5;
+      re[i] = (R(scale) * sum[place].re).lanes;
+      im[i] = (R(plan.places[k] >= 0 ? scale : -scale) * sum[place].im).lanes;
+    }
+    store_complex<T, W>(rows.row, rows.count, k0, count, re, im);
+  }
+}
+
+// Places in the workspace of the backward pass, in lanes of T.
+template <class R, class T>
+struct BackwardBuffers {
+  R *x, *signal, *grad, *du, *dD;
+  Complex<R>*z, *u, *tables, *sums;
+
+  BackwardBuffers(const FftPlan<T>& plan, int64_t channels, T* workspace) {
+    const int64_t half = plan.half();
+    x = reinterpret_cast<R*>(workspace);
+    signal = x + half;
+    grad = signal + half;
+    du = grad + half;
+    z = reinterpret_cast<Complex<R>*>(du + half);
+    u = z + half;
+    tables = u + half;
+    sums = tables + channels * (half + 1);
+    dD = reinterpret_cast<R*>(sums + channels * (half + 1));
+  }
+  static int64_t size(const FftPlan<T>& plan, int64_t channels) {
+    return RealTraits<R>::kWidth * (4 * plan.half() + 2 * plan.n + channels * (2 * plan.n + 5));
+  }
+};
+
+template <class T>
+int64_t backward_workspace(const FftPlan<T>& plan, int64_t channels) {
+  return BackwardBuffers<Lanes<T>, T>::size(plan, channels);
+}
+
+// One batch row of one group, all channels.
+template <class E, class R>
+void backward_row(const S4ConvBackwardArgs<E>& args, const FftPlan<RealOf<E>>& plan,
+                  const BackwardBuffers<R, RealOf<E>>& to, int64_t group, int64_t b) {
+  constexpr int W = RealTraits<R>::kWidth;
+  const int64_t half = plan.half(), length = args.length, plane = args.features * length;
+  const int64_t bins = plan.single_bins();
+  const bool wants_spectrum = args.dspectrum != nullptr, wants_signal = args.du != nullptr;
+  load_signal(args.u + b * plane, group, args.features, length, half, to.x);
+  if (args.dD != nullptr) {
+    for (int64_t j = 0; j < length; ++j) to.signal[j] = to.x[j];
+  }
+  if (args.gelu || wants_spectrum) {
+    FftKeep<R> keep{to.u};
+    fft_split(plan, half, to.x, to.u, keep);
+  }
+  for (int64_t c = 0; c < args.channels; ++c) {
+    const Complex<R>* table = to.tables + c * (half + 1);
+    load_signal(args.grad + (b * args.channels + c) * plane, group, args.features, length, half,
+                to.grad);
+    if (args.gelu) {
+      const MultiplyKept<R> again{to.u, table, plan.pairs, bins};
+      fft_from_values(plan, to.z, again);
+      const Result<R> before = joined(plan, to.x, to.z);
+      for (int64_t j = 0; j < length; ++j) to.grad[j] *= gelu_slope(before(j));
+    }
+    if (args.dD != nullptr) {
+      for (int64_t j = 0; j < length; ++j) to.dD[c] += to.grad[j] * to.signal[j];
+    }
+    Complex<R>* sum = to.sums + c * (half + 1);
+    if (!wants_signal) {
+      if (wants_spectrum) {
+        const Adjoint<R, true, false> visit{to.u, table, sum, plan.pairs, bins};
+        fft_split(plan, half, to.grad, to.z, visit);
+      }
+      continue;
+    }
+    if (wants_spectrum) {
+      const Adjoint<R, true, true> visit{to.u, table, sum, plan.pairs, bins};
+      fft_split(plan, half, to.grad, to.z, visit);
+    } else {
+      const Adjoint<R, false, true> visit{to.u, table, sum, plan.pairs, bins};
+      fft_split(plan, half, to.grad, to.z, visit);
+    }
+    const Result<R> du = joined(plan, to.grad, to.z);
+    const Rows<E, W> rows(args.du + b * plane, group, args.features, length);
+    if (args.channels == 1) {
+      store_lanes<RealOf<E>, W>(rows.row, rows.count, length, du);
+      continue;
+    }
+    for (int64_t j = 0; j < length; ++j) to.du[j] = c == 0 ? du(j) : to.du[j] + du(j);
+    if (c + 1 == args.channels) {
+      store_lanes<RealOf<E>, W>(rows.row, rows.count, length, [&](int64_t j) { return to.du[j]; });
+    }
+  }
+}
+
+template <class E>
+void backward(const S4ConvBackwardArgs<E>& args, const FftPlan<RealOf<E>>& plan,
+              RealOf<E>* workspace, int64_t begin, int64_t end) {
+  using T = RealOf<E>;
+  using R = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  const int64_t half = plan.half();
+  const BackwardBuffers<R, T> to(plan, args.channels, workspace);
+  for (int64_t group = begin; group < end; ++group) {
+    for (int64_t c = 0; c < args.channels; ++c) {
+      load_spectrum(plan, args.spectrum + 2 * c * args.features * (half + 1),
+                    args.D == nullptr ? nullptr : args.D + c * args.features, group, args.features,
+                    to.tables + c * (half + 1));
+      for (int64_t k = 0; k <= half; ++k) to.sums[c * (half + 1) + k] = {R(0), R(0)};
+      to.dD[c] = R(0);
+    }
+    for (int64_t b = 0; b < args.batch; ++b) backward_row(args, plan, to, group, b);
+    for (int64_t c = 0; c < args.channels; ++c) {
+      if (args.dspectrum != nullptr) {
+        store_spectrum_gradient(plan, to.sums + c * (half + 1),
+                                args.dspectrum + 2 * c * args.features * (half + 1), group,
+                                args.features);
+      }
+      if (args.dD != nullptr) {
+        const Rows<T, W> rows(args.dD + c * args.features, group, args.features, 1);
+        for (int i = 0; i < rows.count; ++i) *rows.row[i] = to.dD[c][i];
+      }
+    }
+  }
+}
+
 }  // namespace
 
 template <class E>
 S4ConvKernels<E> s4_conv_kernels() {
-  return {kLanes<RealOf<E>>, forward_workspace<RealOf<E>>, nullptr, forward<E>, nullptr};
+  return {kLanes<RealOf<E>>, forward_workspace<RealOf<E>>, backward_workspace<RealOf<E>>,
+          forward<E>, backward<E>};
 }
 template S4ConvKernels<float> s4_conv_kernels();
 template S4ConvKernels<double> s4_conv_kernels();

@@ -4,6 +4,7 @@
 #include "library.h"
 
 #include "ops/cauchy.h"
+#include "ops/s4_conv.h"
 #include "register.h"
 
 namespace ecg::torch_abi {
@@ -14,10 +15,15 @@ void register_operators() {
   ops.def<cauchy<Cpu>>("cauchy", {"v", "z", "w", "conjugate_pairs"});
   ops.def<cauchy_backward<Cpu>>("cauchy_backward",
                                 {"grad", "v", "z", "w", "conjugate_pairs", "wanted"});
+  ops.def<s4_conv<Cpu>>("s4_conv", {"u", "spectrum", "D", "gelu"});
+  ops.def<s4_conv_backward<Cpu>>("s4_conv_backward",
+                                 {"grad", "u", "spectrum", "D", "gelu", "wanted"});
 
   static Library cpu = Library::kernels("ecgcore", Cpu::kKey);
   cpu.impl<cauchy<Cpu>>("cauchy");
   cpu.impl<cauchy_backward<Cpu>>("cauchy_backward");
+  cpu.impl<s4_conv<Cpu>>("s4_conv");
+  cpu.impl<s4_conv_backward<Cpu>>("s4_conv_backward");
 }
 
 }  // namespace ecg::torch_abi

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -41,12 +43,25 @@ def s4_conv(
     Returns:
         ``(B, C, H, L)`` in the dtype of ``u``; half precision signals are computed in float32.
 
+    Differentiable once in ``u``, ``spectrum`` and ``D``; only what is needed is computed, and what
+    comes before the activation is computed again instead of kept. Deterministic for any number of
+    threads. The kernels know every ``n`` without a prime factor above 7; for others the spectrum is
+    first taken to the nearest such length above ``2 L`` that is divisible by 8, by way of the
+    kernel's ``2 L - 1`` samples that reach from one end of the signal to the other.
+
     Raises:
         TypeError: for arguments that are not tensors.
         ValueError: for wrong dtypes, shapes or devices, or an unknown activation.
     """
     _check(u, spectrum, D, activation)
-    return s4_conv_reference(u, spectrum, D, activation=activation)
+    if not _has_plan(2 * (spectrum.shape[-1] - 1)):
+        spectrum = _resampled(spectrum, u.shape[-1])
+    return torch.ops.ecgcore.s4_conv(
+        _shared.dense(u),
+        _shared.dense(spectrum),
+        None if D is None else _shared.dense(D),
+        activation == "gelu",
+    )
 
 
 def s4_conv_reference(
@@ -61,6 +76,24 @@ def s4_conv_reference(
     if activation == "gelu":
         y = torch.nn.functional.gelu(y)
     return y.to(u.dtype)
+
+
+def _has_plan(n: int) -> bool:
+    for prime in (2, 3, 5, 7):
+        while n % prime == 0:
+            n //= prime
+    return n == 1
+
+
+def _resampled(spectrum: Tensor, L: int) -> Tensor:
+    """The spectrum, at a length the kernels know, of a kernel that acts alike on ``L`` samples."""
+    n = 2 * (spectrum.shape[-1] - 1)
+    m = -(-2 * L // 8) * 8
+    while not _has_plan(m):
+        m += 8
+    kernel = torch.fft.irfft(spectrum, n)
+    gap = kernel.new_zeros((*kernel.shape[:-1], m - 2 * L + 1))
+    return torch.fft.rfft(torch.cat([kernel[..., :L], gap, kernel[..., n - L + 1 :]], -1))
 
 
 def _check(u: Tensor, spectrum: Tensor, D: Tensor | None, activation: str | None) -> None:
@@ -88,3 +121,38 @@ def _check(u: Tensor, spectrum: Tensor, D: Tensor | None, activation: str | None
         _shared.check_shape(op, "D", D, "(C, H)", (spectrum.shape[0], H))
     if activation not in _ACTIVATIONS:
         _shared.fail(op, f"activation must be None or 'gelu', got {activation!r}")
+
+
+@torch.library.register_fake("ecgcore::s4_conv")
+def _fake(u: Tensor, spectrum: Tensor, D: Tensor | None, gelu: bool) -> Tensor:
+    return u.new_empty((u.shape[0], spectrum.shape[0], u.shape[1], u.shape[2]))
+
+
+@torch.library.register_fake("ecgcore::s4_conv_backward")
+def _fake_backward(
+    grad: Tensor, u: Tensor, spectrum: Tensor, D: Tensor | None, gelu: bool, wanted: list[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    du, dspectrum = (
+        torch.empty_like(x) if want else x.new_empty((0,))
+        for x, want in zip((u, spectrum), wanted[:2], strict=True)
+    )
+    real = _shared.REAL_OF[spectrum.dtype]
+    return du, dspectrum, u.new_empty(D.shape if D is not None and wanted[2] else (0,), dtype=real)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    u, spectrum, D, ctx.gelu = inputs
+    ctx.save_for_backward(u, spectrum, D)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    u, spectrum, D = ctx.saved_tensors
+    wanted = list(ctx.needs_input_grad[:3])
+    grads = torch.ops.ecgcore.s4_conv_backward(
+        _shared.dense(grad), u, spectrum, D, ctx.gelu, wanted
+    )
+    return *(g if want else None for g, want in zip(grads, wanted, strict=True)), None
+
+
+torch.library.register_autograd("ecgcore::s4_conv", _backward, setup_context=_setup_context)
+_shared.refuse_double_backward("s4_conv")

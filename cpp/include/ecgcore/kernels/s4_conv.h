@@ -47,8 +47,9 @@ template <class E>
 struct S4ConvKernels {
   using T = RealOf<E>;
   int lanes;
-  int64_t (*forward_workspace)(const FftPlan<T>&);   // in elements of T
-  int64_t (*backward_workspace)(const FftPlan<T>&);  // in elements of T
+  // Sizes of the workspace, in elements of T.
+  int64_t (*forward_workspace)(const FftPlan<T>&);
+  int64_t (*backward_workspace)(const FftPlan<T>&, int64_t channels);
   void (*forward)(const S4ConvArgs<E>&, const FftPlan<T>&, T* workspace, int64_t begin,
                   int64_t end);
   void (*backward)(const S4ConvBackwardArgs<E>&, const FftPlan<T>&, T* workspace, int64_t begin,

@@ -81,15 +81,18 @@ inline void fft_first_stage(const R* row, Complex<R>* z, int64_t p, const T* tab
 }
 
 // The last stage, what is done to the values, and the first stage back. `visit.values<r>(i, x)`
-// sees (and may replace) r values from place i of the plan's order on.
+// sees (and may replace) r values from place i of the plan's order on; without kForward it makes
+// them, without kInverse nothing comes after it.
 template <int r, class R, class T, class Visitor>
 inline void fft_leaves(Complex<R>* z, int64_t blocks, const T* table, int64_t place,
                        Visitor& visit) {
   for (int64_t b = 0; b < blocks; ++b, z += r, place += r, table += 2 * (r - 1)) {
     const FftTwiddles<r, R> twiddles(table);
     Complex<R> x[r];
-    for (int m = 0; m < r; ++m) x[m] = z[m];
-    twiddles.split(x);
+    if constexpr (Visitor::kForward) {
+      for (int m = 0; m < r; ++m) x[m] = z[m];
+      twiddles.split(x);
+    }
     visit.template values<r>(place, x);
     if constexpr (Visitor::kInverse) {
       twiddles.join(x);
@@ -151,24 +154,32 @@ void fft_blocks(const FftPart<T>& part, int stage, int64_t block, int64_t count,
     return;
   }
   const int64_t p = size / radix;
-  ECG_FFT_SWITCH(radix, (fft_stage<r, false>(here, p, count, table)));
+  if constexpr (Visitor::kForward) {
+    ECG_FFT_SWITCH(radix, (fft_stage<r, false>(here, p, count, table)));
+  }
   fft_blocks(part, stage + 1, block * radix, count * radix, p, z, visit);
   if constexpr (Visitor::kInverse) {
     ECG_FFT_SWITCH(radix, (fft_stage<r, true>(here, p, count, table)));
   }
 }
 
-// A whole part: c_j = row_j + i row_{j + points} through its transform into z, visited, and back.
+// A whole part whose values are in z already, or made by the visitor.
 template <class R, class T, class Visitor>
-void fft_part(const FftPart<T>& part, const R* row, Complex<R>* z, Visitor& visit) {
+void fft_part(const FftPart<T>& part, Complex<R>* z, Visitor& visit) {
+  if (part.stages == 0) {
+    const T none = T(0);
+    fft_leaves<1, R>(z, 1, &none, part.first, visit);
+  } else {
+    fft_blocks(part, 0, 0, 1, part.points, z, visit);
+  }
+}
+
+// The same from a real row: c_j = row_j + i row_{j + points}.
+template <class R, class T, class Visitor>
+void fft_part_of_row(const FftPart<T>& part, const R* row, Complex<R>* z, Visitor& visit) {
   if (part.stages < 2) {
     for (int64_t j = 0; j < part.points; ++j) z[j] = {row[j], row[j + part.points]};
-    if (part.stages == 0) {
-      const T none = T(0);
-      fft_leaves<1, R>(z, 1, &none, part.first, visit);
-    } else {
-      fft_blocks(part, 0, 0, 1, part.points, z, visit);
-    }
+    fft_part(part, z, visit);
     return;
   }
   const int radix = part.radix[0];
@@ -183,12 +194,13 @@ void fft_part(const FftPart<T>& part, const R* row, Complex<R>* z, Visitor& visi
 // Keeps the values where they are: a transform that goes only forward.
 template <class R>
 struct FftKeep {
-  static constexpr bool kInverse = false;
+  static constexpr bool kForward = true, kInverse = false;
   Complex<R>* z;  // the plan's first value
   template <int r>
   ECG_HD void values(int64_t place, Complex<R> (&x)[r]) const {
     for (int m = 0; m < r; ++m) z[place + m] = x[m];
   }
+  ECG_HD void pair(int64_t, Complex<R>&, Complex<R>&) const {}
 };
 
 // The pair: its transform from values already in z, its bins visited two by two, and back.
@@ -197,8 +209,10 @@ template <class R, class T, class Visitor>
 void fft_pair(const FftPlan<T>& plan, Complex<R>* z, Visitor& visit) {
   const FftPart<T>& part = plan.part[plan.parts - 1];
   Complex<R>* values = z + part.first;
-  FftKeep<R> keep{z};
-  if (part.stages > 0) fft_blocks(part, 0, 0, 1, part.points, values, keep);
+  if constexpr (Visitor::kForward) {
+    FftKeep<R> keep{z};
+    if (part.stages > 0) fft_part(part, values, keep);
+  }
   for (int64_t q = 0; q < plan.pair_count(); ++q) {
     visit.pair(q, values[plan.pairs[2 * q]], values[plan.pairs[2 * q + 1]]);
   }
@@ -222,7 +236,7 @@ void fft_split(const FftPlan<T>& plan, int64_t size, R* x, Complex<R>* z, Visito
   int next = 0;
   // Modulo z^size + 1 such a row is itself.
   if (size < plan.n && size > m) {
-    fft_part(plan.part[0], x, z, visit);
+    fft_part_of_row(plan.part[0], x, z, visit);
     next = 1;
   }
   if (size == m) {
@@ -237,10 +251,19 @@ void fft_split(const FftPlan<T>& plan, int64_t size, R* x, Complex<R>* z, Visito
     }
     if (h > m) {
       const FftPart<T>& part = plan.part[next++];
-      fft_part(part, x + h, z + part.first, visit);
+      fft_part_of_row(part, x + h, z + part.first, visit);
     } else {
       for (int64_t j = 0; j < m; ++j) pair[j] = {x[j], j % 2 == 0 ? x[j + m] : -x[j + m]};
     }
+  }
+  fft_pair(plan, z, visit);
+}
+
+// Values made by a visitor without kForward, transformed back.
+template <class R, class T, class Visitor>
+void fft_from_values(const FftPlan<T>& plan, Complex<R>* z, Visitor& visit) {
+  for (int i = 0; i + 1 < plan.parts; ++i) {
+    fft_part(plan.part[i], z + plan.part[i].first, visit);
   }
   fft_pair(plan, z, visit);
 }

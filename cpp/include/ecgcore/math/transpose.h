@@ -123,6 +123,35 @@ inline void load_complex(const T* const (&rows)[W], int64_t first, int count,
   }
 }
 
+// The way back: rows[i][first + j] = lane i of re[j] + i im[j], for j < columns and i < count.
+template <class T, int W>
+inline void store_complex(T* const (&rows)[W], int count, int64_t first, int columns,
+                          const typename Pack<T, W>::Vector (&re)[W],
+                          const typename Pack<T, W>::Vector (&im)[W]) {
+  using P = Pack<T, W>;
+  typename P::Vector low[W], high[W];
+  for (int j = 0; j < W / 2; ++j) {
+    low[2 * j] = re[j];
+    low[2 * j + 1] = im[j];
+    high[2 * j] = re[j + W / 2];
+    high[2 * j + 1] = im[j + W / 2];
+  }
+  Transpose<T, W>::run(low);
+  Transpose<T, W>::run(high);
+  for (int i = 0; i < count; ++i) {
+    T* to = rows[i] + 2 * first;
+    if (columns == W) {
+      P(low[i]).store(to);
+      P(high[i]).store(to + W);
+    } else {
+      T some[2 * W];
+      P(low[i]).store(some);
+      P(high[i]).store(some + W);
+      for (int j = 0; j < 2 * columns; ++j) to[j] = some[j];
+    }
+  }
+}
+
 // rows[i][j] = lane i of at(j), for j < length and i < count.
 template <class T, int W, class E, class At>
 inline void store_lanes(E* const (&rows)[W], int count, int64_t length, const At& at) {
