@@ -100,9 +100,9 @@ def load(
 
     Returns:
         The model in ``eval()``, with ``config`` (a dict for ``models.from_config``), ``card`` (a
-        ``models.card.ModelCard``) and ``sample`` (``sampling.sample`` for this model). A foreign
-        checkpoint whose S4 kernels have odd internal length is built with
-        ``odd_length="reference"``, as its weights were trained.
+        ``models.card.ModelCard``) and ``sample`` (``sampling.sample`` for this model); of a foreign
+        checkpoint also ``report`` (a ``compat.Report``). A foreign checkpoint whose S4 kernels have
+        odd internal length is built with ``odd_length="reference"``, as its weights were trained.
 
     Raises:
         FileNotFoundError: no such file, or a folder without a checkpoint.
@@ -118,10 +118,11 @@ def load(
         if config is None:
             config = _config_beside(path)
         try:
-            _, full, state, _ = compat.convert_state_dict(tensors, config=config)
+            _, full, state, report = compat.convert_state_dict(tensors, config=config)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None
         model = _build(path, full, _implied_card(full), state)
+        model.report = report  # type: ignore[assignment]
     return model if device is None else model.to(device)
 
 
