@@ -1,0 +1,152 @@
+"""From a config to a finished run: build or load the model, read the records, train, keep files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ecgcore import checkpoint, models, sampling
+from ecgcore.diffusion.schedule import NoiseSchedule
+from ecgcore.diffusion.train import fit
+from ecgcore.errors import ConfigError
+from ecgcore.models.card import ModelCard
+from ecgcore.train.config import DataConfig, TrainConfig, read_section, write_section
+from ecgcore.train.distributed import World
+from ecgcore.train.keeper import Progress
+from ecgcore.train.records import Dataset, load_records, open_dataset
+from ecgcore.train.run import RunFolder
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A config file, read and checked, before anything is built."""
+
+    model: dict[str, Any]
+    """``model_name``, ``model`` and ``diffusion``, as ``models.from_config`` takes them."""
+    train: TrainConfig
+    data: DataConfig
+
+    @classmethod
+    def read(cls, config: str | Path | Mapping[str, Any]) -> Plan:
+        """Read a config file or mapping.
+
+        Raises:
+            FileNotFoundError: where there is no such file.
+            ConfigError: for a section that is missing, an unknown key, an unusable value.
+        """
+        values = models.read_config(config)
+        for section in ("model", "diffusion", "train"):
+            if section not in values:
+                raise ConfigError(
+                    f"the config has no section {section!r}; "
+                    "a diffusion model needs model, diffusion and train"
+                )
+        return cls(
+            model={key: values[key] for key in ("model_name", "model", "diffusion")},
+            train=read_section(TrainConfig, values["train"], "train"),
+            data=read_section(DataConfig, values.get("dataset", {}), "dataset"),
+        )
+
+    def replace(self, *, data: Mapping[str, Any] | None = None, **train: Any) -> Plan:
+        """A copy with other settings; those given as None stay as they are."""
+        return Plan(
+            self.model,
+            dataclasses.replace(self.train, **{k: v for k, v in train.items() if v is not None}),
+            dataclasses.replace(self.data, **(data or {})),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.model | {
+            "train": write_section(self.train),
+            "dataset": write_section(self.data),
+        }
+
+
+def build_model(plan: Plan) -> nn.Module:
+    """A new model with weights drawn from the run's seed, or the one in the file ``train.init``."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(plan.train.seed)
+        model = models.from_config(plan.model)
+    if plan.train.init is not None:
+        source = checkpoint.load(plan.train.init)
+        theirs, ours = source.state_dict(), model.state_dict()
+        wrong = [k for k in ours.keys() | theirs.keys() if _shape(ours, k) != _shape(theirs, k)]
+        if wrong:
+            key = min(wrong)
+            raise ConfigError(
+                f"{plan.train.init}: {len(wrong)} of its weights do not fit the config's model, "
+                f"such as {key}: "
+                f"{_shape(theirs, key)} there, {_shape(ours, key)} by the config"
+            )
+        model.load_state_dict(theirs)
+    return model
+
+
+def _shape(state: Mapping[str, torch.Tensor], key: str) -> tuple[int, ...] | None:
+    return tuple(state[key].shape) if key in state else None
+
+
+def train(
+    config: str | Path | Mapping[str, Any] | Plan,
+    out: str | Path,
+    *,
+    data: str | Path | Dataset | None = None,
+    resume: bool = True,
+    world: World | None = None,
+    callback: Callable[[Progress], None] | None = None,
+    reading: Callable[[int, int], None] | None = None,
+) -> tuple[nn.Module, Progress]:
+    """Train the model that ``config`` describes, in the run folder ``out``.
+
+    Args:
+        data: a folder (PTB-XL, or ``train_data.npy`` and its labels) or a data set; default: the
+            config's ``dataset.data_directory``, else simulated records.
+        resume: continue the run in ``out``, if there is one.
+        callback: called with the Progress after every step.
+        reading: called with (records read, records in all) while the data is read.
+
+    Returns:
+        the model, with its card and ``sample``, with the averaged weights if ``train.ema`` is set,
+        and where the run ended.
+    """
+    plan = config if isinstance(config, Plan) else Plan.read(config)
+    if isinstance(data, str | Path):
+        plan = plan.replace(data={"source": None, "data_directory": str(data)})
+        data = None
+    model = build_model(plan)
+    dataset = open_dataset(plan.data) if data is None else data
+    records = load_records(
+        dataset,
+        plan.data,
+        channels=plan.model["model"]["in_channels"],
+        classes=plan.model["model"].get("label_embed_classes", 0),
+        progress=reading,
+    )
+    schedule = NoiseSchedule.linear(**plan.model["diffusion"])
+    model.card = ModelCard(  # type: ignore[assignment]
+        class_names=records.class_names if records.y.shape[1] else (),
+        lead_names=records.lead_names,
+        fs=records.fs,
+        length=records.length,
+        scale=records.scale,
+        diffusion=dict(plan.model["diffusion"]),
+    )
+    sampling.bind(model)
+    progress = fit(
+        model,
+        records,
+        schedule,
+        plan.train,
+        run=RunFolder(out),
+        run_config=plan.to_dict(),
+        resume=resume,
+        world=world,
+        callback=callback,
+    )
+    return model, progress

@@ -1,0 +1,156 @@
+"""Training of the diffusion models: one step, and one loop that can be stopped anywhere and taken
+up again.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ecgcore.diffusion.loss import loss as diffusion_loss
+from ecgcore.diffusion.schedule import NoiseSchedule
+from ecgcore.errors import ConfigError
+from ecgcore.train.config import TrainConfig
+from ecgcore.train.distributed import World
+from ecgcore.train.ema import EMA
+from ecgcore.train.interrupt import StopRequest
+from ecgcore.train.keeper import Keeper, Progress, TrainingDiverged
+from ecgcore.train.records import Records
+from ecgcore.train.run import RunFolder
+from ecgcore.train.seeds import derived_seed, generator
+from ecgcore.train.state import TrainState
+
+
+def draw_noise(
+    x: Tensor, schedule: NoiseSchedule, random: torch.Generator, *, stratified: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Diffusion steps ``(B,)`` int64 and noise like ``x (B, C, L)`` for one training step.
+
+    ``stratified`` draws one step from each of B equal parts of [0, T): the same distribution for
+    every record on average (records come in random order), with less variance of the batch's loss.
+    """
+    batch = len(x)
+    if stratified:
+        place = (torch.arange(batch) + torch.rand(batch, generator=random)) / batch
+        steps = (place * schedule.T).long().clamp_(max=schedule.T - 1)
+    else:
+        steps = torch.randint(schedule.T, (batch,), generator=random)
+    return steps, torch.randn(x.shape, generator=random)
+
+
+def training_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: NoiseSchedule,
+    x: Tensor,
+    label: Tensor,
+    steps: Tensor,
+    noise: Tensor,
+    *,
+    grad_clip: float | None = None,
+    mean: Callable[..., list[float]] = lambda *values: list(values),
+) -> tuple[float, float]:
+    """One update on ``x (B, C, L)``, ``label (B, classes)`` (no classes: none is given to the
+    model).
+
+    Returns the loss and the norm of its gradient before clipping. ``mean`` averages numbers over
+    the processes of a run.
+
+    Raises:
+        TrainingDiverged: one of the two is not finite; the weights are then left as they were.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    given = label if label.shape[1] else None
+    loss = diffusion_loss(model, x, given, schedule, steps=steps, noise=noise)
+    loss.backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = nn.utils.clip_grad_norm_(parameters, math.inf if grad_clip is None else grad_clip)
+    value, size = mean(loss.item(), norm.item())
+    if not (math.isfinite(value) and math.isfinite(size)):
+        raise TrainingDiverged(f"the loss is {value}, the norm of its gradient {size}")
+    optimizer.step()
+    return value, size
+
+
+def fit(
+    model: nn.Module,
+    records: Records,
+    schedule: NoiseSchedule,
+    config: TrainConfig,
+    *,
+    run: RunFolder | None = None,
+    run_config: Mapping[str, Any] | None = None,
+    resume: bool = True,
+    world: World | None = None,
+    callback: Callable[[Progress], None] | None = None,
+) -> Progress:
+    """Train ``model`` in place until a limit of ``config`` is reached; with EMA it ends up with the
+    averaged weights.
+
+    Everything random in step ``k`` follows from ``(config.seed, k)``: which records, their windows,
+    the diffusion steps, the noise and the dropout. So a run that was stopped continues from its
+    weights, the optimiser's and the averages' state and the number ``k`` alone, to the same
+    weights, bit for bit, as one that was not (on one machine; CUDA operations that are not
+    deterministic excepted). ``batch_size`` counts the records over all processes, and each process
+    takes its part of the same draws: their number changes the result by rounding only.
+
+    Args:
+        run: folder to log to, to save in and to continue from.
+        run_config: what the run's files note as its config.
+        resume: continue the run in the folder, if it holds one.
+        callback: called after every step, in every process.
+
+    Raises:
+        TrainingDiverged: the loss or its gradient is not finite; the last checkpoint stays as it
+            is.
+        ConfigError, CheckpointError: the folder holds another run, or a state that cannot be read.
+    """
+    world = world or World()
+    if config.batch_size % world.size:
+        raise ConfigError(
+            f"train.batch_size: expected a multiple of the number of processes ({world.size}), "
+            f"got {config.batch_size}"
+        )
+    model.to(world.device).train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+    average = None if config.ema is None else EMA(model, config.ema)
+    state = TrainState(model, optimizer, average)
+    keeper = Keeper(
+        run, state, config, run_config=run_config or {}, records=len(records), world=world
+    )
+    progress = keeper.open(resume=resume and config.ckpt_iter == "max")
+
+    network = world.wrap(model)
+    devices = [world.device] if world.device.type == "cuda" else []
+    with StopRequest() as stop, torch.random.fork_rng(devices):
+        while progress.fraction < 1 and not progress.interrupted:
+            began = time.perf_counter()
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate_at(state.step, progress.fraction)
+            torch.manual_seed(derived_seed(config.seed, f"dropout {world.rank}", state.step))
+            x, label = records.batch(state.step, config.batch_size, config.seed)
+            random = generator(config.seed, "noise", state.step)
+            steps, noise = draw_noise(x, schedule, random, stratified=config.stratified_steps)
+            try:
+                loss, norm = training_step(
+                    network, optimizer, schedule, *world.share(x, label, steps, noise),
+                    grad_clip=config.grad_clip, mean=world.mean,
+                )  # fmt: skip
+            except TrainingDiverged as error:
+                raise keeper.explain(error) from None
+            if average is not None:
+                average.update()
+            seconds, stopping = world.mean(time.perf_counter() - began, float(stop.signal or 0))
+            state.seconds += seconds
+            progress = keeper.after_step(loss, norm, interrupted=stopping > 0)
+            if callback is not None:
+                callback(progress)
+    if average is not None and not progress.interrupted:
+        average.copy_to_model()
+    return progress

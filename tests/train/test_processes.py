@@ -1,0 +1,91 @@
+"""Whole processes: a run that is killed, and one that is spread over two."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ecgcore.diffusion.launch import Plan, train
+from ecgcore.train import read_log
+from support import ROOT
+
+CONFIG = str(ROOT / "configs" / "test.json")
+
+
+def command(*arguments: str, torchrun: int = 0) -> list[str]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={torchrun}"]
+    return [sys.executable, *(launcher if torchrun else []), "-m", "ecgcore", *arguments]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    path = os.pathsep.join([str(ROOT / "python"), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | extra
+
+
+def state(run: Path) -> dict[str, Any]:
+    return torch.load(run / "train_state.pt", weights_only=True)
+
+
+@pytest.mark.slow
+def test_a_killed_run_continues_to_the_same_weights(
+    plan: Plan, tmp_path: Path, threads: Any
+) -> None:
+    threads(1)
+    arguments = ["train", CONFIG, "--max-steps", "60", "--out", str(tmp_path / "killed")]
+    process = subprocess.Popen(
+        command(*arguments), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 120
+    while len(read_log(tmp_path / "killed")) < 20 and time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr and process.stderr.read().decode()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if process.stderr:
+        process.stderr.close()
+    made = len(read_log(tmp_path / "killed"))
+    saved = state(tmp_path / "killed")["step"]
+    assert 0 < saved < 60, f"killed too late, or nothing saved ({made} steps were logged)"
+
+    longer = plan.replace(max_steps=60)
+    train(longer, tmp_path / "killed")
+    train(longer, tmp_path / "whole")
+    killed, whole = state(tmp_path / "killed"), state(tmp_path / "whole")
+    for part in ("model", "average"):
+        for key, value in whole[part].items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(killed[part][key])), key
+    assert [line["step"] for line in read_log(tmp_path / "killed")] == list(range(1, 61))
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_run_of_one(plan: Plan, tmp_path: Path) -> None:
+    """``batch_size`` counts the records of all processes, and they share one set of draws."""
+    config = plan.to_dict()
+    config["model"]["s4_dropout"] = 0.0
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config))
+    made = subprocess.run(
+        command("train", str(file), "--out", str(tmp_path / "two"), torchrun=2),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.count("training") == 1  # the first process alone speaks
+    train(config, tmp_path / "one")
+    one, two = state(tmp_path / "one"), state(tmp_path / "two")
+    for key, value in one["model"].items():
+        torch.testing.assert_close(two["model"][key], value, rtol=1e-4, atol=1e-5, msg=key)
+    losses = [[line["loss"] for line in read_log(tmp_path / name)] for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
