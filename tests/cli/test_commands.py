@@ -1,0 +1,194 @@
+"""The command line: exit codes, one-line errors, files written and files left alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ecgcore
+from ecgcore import data, testing
+from ecgcore.cli import main
+from support import ROOT, need_shared
+
+CONFIG = str(ROOT / "configs" / "test.json")
+COMMANDS = ("doctor", "train", "sample", "convert", "plot")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run, made by the command."""
+    out = tmp_path_factory.mktemp("runs") / "test"
+    assert main(["train", CONFIG, "--out", str(out), "--device", "cpu"]) == 0
+    return out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: Any) -> None:
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: ecgcore {command}")
+    assert "--debug" in text
+
+
+def test_the_list_of_commands_has_a_line_for_each(capsys: Any) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in COMMANDS:
+        assert re.search(rf"^ +{command} +\w", text, re.MULTILINE)
+    assert main(["--version"]) == 0
+    assert ecgcore.__version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "required: COMMAND"),
+        (["dance"], 2, "invalid choice: 'dance'"),
+        (["train", "none.json"], 1, "No such file or directory: 'none.json'"),
+        (["train", CONFIG, "--data", "/none"], 1, "/none does not exist"),
+        (["train", CONFIG, "--batch-size", "0"], 2, "expected an integer >= 1, got '0'"),
+        (["train", CONFIG, "--max-minutes", "nan"], 2, "expected a number > 0, got 'nan'"),
+        (["sample", "/none/run"], 1, "/none/run"),
+        (["plot", "none.npy"], 1, "none.npy: no such file"),
+        (["plot", "none", "--out", "a.pdf"], 1, "a.pdf: a sheet is written as .png or .svg"),
+        (["convert", "none.pkl"], 1, "none.pkl"),
+        (["convert", "none.pkl", "--out", "x.bin"], 1, "x.bin: the result is a .safetensors file"),
+    ],
+)
+def test_errors_are_one_line_and_no_success(
+    arguments: list[str], code: int, message: str, capsys: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    if code == 1:
+        assert error.count("\n") == 1
+        assert error.startswith(f"ecgcore {arguments[0]}: error: ")
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.json"):
+        main(["train", "none.json", "--debug"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA can be used here")
+def test_cuda_that_cannot_run_says_why(capsys: Any) -> None:
+    assert main(["train", CONFIG, "--device", "cuda"]) == 1
+    assert re.search("error: --device cuda: .*CUDA", capsys.readouterr().err)
+
+
+def test_train_writes_a_run_and_continues_it(run: Path, capsys: Any) -> None:
+    assert {p.name for p in run.iterdir()} == {
+        "config.json",
+        "log.jsonl",
+        "checkpoint.safetensors",
+        "train_state.pt",
+    }
+    arguments = ["train", CONFIG, "--out", str(run), "--max-steps", "12"]
+    assert main(arguments) == 0
+    assert "step 12" in capsys.readouterr().out
+    assert main([*arguments, "--learning-rate", "0.5"]) == 1
+    assert "choose another --out" in capsys.readouterr().err
+
+
+def test_train_from_the_weights_of_another_run(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tuned"
+    arguments = ["train", CONFIG, "--init", str(run), "--max-steps", "2", "--out", str(out)]
+    assert main(arguments) == 0
+    assert json.loads((out / "config.json").read_text())["train"]["init"] == str(run)
+
+
+def test_sample_writes_arrays_and_sheets(run: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "samples"
+    arguments = ["sample", str(run), "--labels", "MI,NORM+CD", "-n", "3", "--out", str(out)]
+    assert main([*arguments, "--seed", "5"]) == 0
+    assert "3 records, seed 5" in capsys.readouterr().out
+    arrays = {p.name: np.load(p) for p in out.glob("*.npy")}
+    signals = [a for name, a in arrays.items() if "data" in name]
+    labels = [a for name, a in arrays.items() if "label" in name]
+    assert signals[0].shape == (3, 12, 100)
+    assert labels[0].tolist() == [[0, 0, 1, 0, 0], [1, 0, 0, 1, 0], [0, 0, 1, 0, 0]]
+    for name in ("000_MI", "001_CD+NORM", "002_MI"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (out / f"{name}.svg").read_text()[:500]
+
+    assert main([*arguments, "--seed", "6"]) == 1  # nobody's files are overwritten
+    assert "holds files; choose another --out, or --force" in capsys.readouterr().err
+    assert np.array_equal(np.load(next(out.glob("*data*.npy"))), signals[0])
+    assert main([*arguments, "--seed", "5", "--no-sheets", "--force"]) == 0
+    assert np.array_equal(np.load(next(out.glob("*data*.npy"))), signals[0])
+
+
+def test_sample_names_the_classes_there_are(run: Path, tmp_path: Path, capsys: Any) -> None:
+    assert main(["sample", str(run), "--labels", "AFIB", "--out", str(tmp_path / "s")]) == 1
+    error = capsys.readouterr().err
+    assert "AFIB" in error
+    assert "STTC" in error
+    assert not (tmp_path / "s").exists()
+
+
+def test_plot_draws_arrays_and_records(tmp_path: Path, capsys: Any) -> None:
+    x, _ = data.simulate(2, seed=0)
+    np.save(tmp_path / "a.npy", data.reorder_leads(x, data.LEADS, data.REFERENCE_LEADS))
+    np.savez(tmp_path / "b.npz", x_uV=(1000 * x).round().to(torch.int16), leads=data.LEADS, fs=100)
+    data.write_record(tmp_path, "c", x[0], 100)
+    for arguments in (["a.npy", "--index", "1"], ["b.npz", "--out", "b.svg"], ["c", "--real"]):
+        paths = [str(tmp_path / a) if "." in a or a == "c" else a for a in arguments]
+        assert main(["plot", *paths]) == 0
+        sheet = Path(capsys.readouterr().out.strip())
+        assert sheet.stat().st_size > 10_000
+    assert main(["plot", str(tmp_path / "a.npy")]) == 1
+    assert "exists; choose another --out, or --force" in capsys.readouterr().err
+    assert main(["plot", str(tmp_path / "a.npy"), "--index", "2", "--force"]) == 1
+    assert "has 2 records" in capsys.readouterr().err
+    np.save(tmp_path / "d.npy", np.zeros((3, 5)))
+    assert main(["plot", str(tmp_path / "d.npy")]) == 1
+    assert "expected an array" in capsys.readouterr().err
+
+
+def test_plot_reads_a_published_record(tmp_path: Path) -> None:
+    record = need_shared("data", "ptbxl_mini", "records100", "00000", "00001_lr.hea")
+    assert main(["plot", str(record), "--out", str(tmp_path / "1.png"), "--real"]) == 0
+
+
+def test_convert_makes_a_reference_checkpoint_ours(run: Path, tmp_path: Path, capsys: Any) -> None:
+    model = ecgcore.load(run)
+    torch.save({"model_state_dict": model.state_dict()}, tmp_path / "7.pkl")
+    assert main(["convert", str(tmp_path / "7.pkl")]) == 0
+    assert "7.safetensors" in capsys.readouterr().out
+    converted = ecgcore.load(tmp_path / "7.safetensors").state_dict()
+    assert all(torch.equal(value, converted[key]) for key, value in model.state_dict().items())
+    assert main(["convert", str(tmp_path / "7.pkl")]) == 1
+    assert "exists" in capsys.readouterr().err
+
+
+def test_doctor_reports_and_judges(capsys: Any, monkeypatch: Any) -> None:
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert ecgcore.backends()["cpu"]["isa"] in text
+    assert torch.__version__ in text
+    assert re.search(r"^cuda +(on|off: .{10,})$", text, re.MULTILINE)
+    assert re.search(r"(\d+) of \1 figures within their limits", text)
+
+    bad = testing.Result("cauchy", "case", "float32", "output", error=1.0, limit=1e-6)
+    good = testing.Result("cauchy", "case", "float32", "grad v", error=0.0, limit=1e-6)
+    monkeypatch.setattr(testing, "quick_check", lambda: [bad, good])
+    assert main(["doctor"]) == 1
+    assert "FAILED cauchy case output: error 1.0e+00, allowed 1.0e-06" in capsys.readouterr().out
+
+
+def test_the_module_is_the_command() -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "ecgcore", "--version"], capture_output=True, text=True, check=True
+    )
+    assert made.stdout == f"ecgcore {ecgcore.__version__}\n"
