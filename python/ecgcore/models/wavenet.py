@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecgcore.nn.conv import Conv, weight_normed
+from ecgcore.nn.conv import Conv, WeightNormConv1d
 from ecgcore.nn.embedding import diffusion_step_embedding
 
 
@@ -42,8 +42,8 @@ class GatedBlock(nn.Module):
         self.add_module(self.first, make_first())
         self.conv_layer = Conv(res_channels, 2 * res_channels, kernel_size=3)
         self.add_module(self.second, make_second())
-        self.res_conv = weight_normed(nn.Conv1d(res_channels, res_channels, kernel_size=1))
-        self.skip_conv = weight_normed(nn.Conv1d(res_channels, skip_channels, kernel_size=1))
+        self.res_conv = WeightNormConv1d(res_channels, res_channels)
+        self.skip_conv = WeightNormConv1d(res_channels, skip_channels)
         self.fc_label = None if label_dim is None else nn.Linear(label_dim, 2 * res_channels)
 
     def mix(self, name: str, h: Tensor) -> Tensor:

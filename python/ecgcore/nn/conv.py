@@ -1,38 +1,48 @@
-"""Weight-normalised convolutions with the keys and the initial draws of the reference."""
+"""Convolutions with the keys and the initial draws of the reference."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ecgcore.nn.weight_norm import WeightNormed
 
 
-def weight_normed(conv: nn.Conv1d) -> nn.Conv1d:
-    """``conv`` with its weight split into length and direction of each output channel.
+class WeightNormConv1d(WeightNormed):
+    """Weight-normalised convolution that keeps the length, ``(B, in, L) -> (B, out, L)``.
 
-    Salimans, Kingma, "Weight Normalization" (2016). Keys are
-    ``parametrizations.weight.original0/1``; the older ``weight_g``, ``weight_v`` load too. The
-    reference then fills the *computed* weight with Kaiming normal numbers, which changes nothing
-    but the state of the generator: they are drawn and dropped here, so that seeds agree.
+    The reference fills the *computed* weight with Kaiming normal numbers after splitting it, which
+    changes nothing but the state of the generator: they are drawn and dropped here, so that seeds
+    agree.
+
+    Args:
+        kernel_size: odd.
     """
-    nn.utils.parametrizations.weight_norm(conv)
-    torch.empty_like(conv.weight).normal_()
-    return conv
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 1, dilation: int = 1
+    ) -> None:
+        if kernel_size % 2 == 0:
+            raise ValueError(f"WeightNormConv1d: kernel_size must be odd, got {kernel_size}")
+        plain = nn.Conv1d(in_channels, out_channels, kernel_size)
+        assert plain.bias is not None
+        super().__init__(plain.weight, plain.bias)
+        self.dilation, self.padding = dilation, dilation * (kernel_size - 1) // 2
+        torch.empty_like(plain.weight).normal_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv1d(x, self.weight, self.bias, padding=self.padding, dilation=self.dilation)
 
 
 class Conv(nn.Module):
-    """Weight-normalised convolution that keeps the length, ``(B, in, L) -> (B, out, L)``.
-
-    ``kernel_size`` is odd.
-    """
+    """:class:`WeightNormConv1d` under the name ``conv``."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int = 3, dilation: int = 1
     ) -> None:
         super().__init__()
-        padding = dilation * (kernel_size - 1) // 2
-        self.conv = weight_normed(
-            nn.Conv1d(in_channels, out_channels, kernel_size, dilation=dilation, padding=padding)
-        )
+        self.conv = WeightNormConv1d(in_channels, out_channels, kernel_size, dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(x)
@@ -45,8 +55,8 @@ class ZeroConv1d(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv1d(in_channels, out_channels, kernel_size=1)
-        nn.init.zeros_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        for parameter in self.conv.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(x)

@@ -126,11 +126,14 @@ def nplr(measure: str, N: int, rank: int = 1) -> NPLR:
     imaginary, vectors = imaginary[order], vectors[:, order]
     if len(order) < half:
         # Zero frequency (fourier): a real pair of states that nothing couples. As the reference,
-        # keep the first state of the pair, real.
+        # keep the first state of the pair, real. At w = 0 exactly the diagonal part would have its
+        # pole on the DC node and the kernel would be 0/0 there, so w is moved by what single
+        # precision can bear.
         alone = np.flatnonzero(~skew.any(axis=1))[: half - len(order)]
         imaginary = np.append(imaginary, np.zeros(len(alone)))
         vectors = np.concatenate([vectors, np.eye(N)[:, alone]], axis=1)
     w = shift + 1j * imaginary
+    w[np.abs(w) < 1e-4] = -1e-4
     back = vectors.conj().T
     return NPLR(_tensor(w), _tensor(p @ back.T), _tensor(back @ b))
 

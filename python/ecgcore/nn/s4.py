@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ecgcore import _backend, ops
 from ecgcore.nn.spectrum_cache import SpectrumCache
+from ecgcore.nn.weight_norm import WeightNormed
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
@@ -64,6 +65,19 @@ class TransposedLinear(nn.Module):
         return torch.matmul(self.weight, x) + self.bias
 
 
+class WeightNormLinear(WeightNormed):
+    """Either linear map, its weight split into length and direction of each row."""
+
+    def __init__(self, linear: nn.Linear | TransposedLinear) -> None:
+        super().__init__(linear.weight, linear.bias)
+        self.transposed = isinstance(linear, TransposedLinear)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.transposed:
+            return torch.matmul(self.weight, x) + self.bias
+        return F.linear(x, self.weight, self.bias)
+
+
 def output_map(
     in_features: int,
     out_features: int,
@@ -86,14 +100,14 @@ def output_map(
         ValueError: for names that are unknown, or an initializer together with ``"glu"``.
     """
     width = 2 * out_features if activation == "glu" else out_features
+    linear: nn.Linear | TransposedLinear
     linear = (TransposedLinear if transposed else nn.Linear)(in_features, width)
     if initializer is not None:
         _initialize(linear.weight, initializer, activation)
-    if weight_norm:
-        linear = nn.utils.parametrizations.weight_norm(linear)
+    mapped = WeightNormLinear(linear) if weight_norm else linear
     if activation is None:
-        return linear
-    return nn.Sequential(linear, activation_module(activation, dim=1 if transposed else -1))
+        return mapped
+    return nn.Sequential(mapped, activation_module(activation, dim=1 if transposed else -1))
 
 
 def _initialize(weight: Tensor, initializer: str, activation: str | None) -> None:

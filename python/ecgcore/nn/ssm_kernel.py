@@ -102,6 +102,7 @@ class SSKernelNPLR(nn.Module):
 
         dtype = log_dt.dtype
         self.C = nn.Parameter(_as_real(C.conj(), dtype))
+        self._set_nodes(*reference_nodes(L, dtype, log_dt.device))
         flags = trainable if isinstance(trainable, Mapping) else {}
         unknown = set(flags) - {"dt", "A", "B", "P"}
         if unknown:
@@ -128,7 +129,6 @@ class SSKernelNPLR(nn.Module):
         else:
             register("w", _as_real(w, dtype), "A")
             register("Q", _as_real(P.conj(), dtype), "P")
-        self._set_nodes(*reference_nodes(L, dtype, log_dt.device))
         if length_correction and not self.C.is_meta:
             self._scale_output(-1)
 
