@@ -1,9 +1,10 @@
-"""What ecgcore is measured against: the same functions as others write them today, with right numbers.
+"""What ecgcore is measured against: the same functions as others write them today, with right
+numbers.
 
-``naive``: broadcasting torch, in the order of the S4 reference code but with the conjugate half that its CPU
-fallback forgets. ``keops``: the same with the Cauchy sums by PyKeOps, which is what the reference runs when it
-can. Both take the nodes of an S4 checkpoint (``omega`` rounded to complex64), since the textbook form they follow
-has a pole at the exact Nyquist node.
+``naive``: broadcasting torch, in the order of the S4 reference code but with the conjugate half
+that its CPU fallback forgets. ``keops``: the same with the Cauchy sums by PyKeOps, which is what
+the reference runs when it can. Both take the nodes of an S4 checkpoint (``omega`` rounded to
+complex64), since the textbook form they follow has a pole at the exact Nyquist node.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ Sum = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def naive_cauchy(v: Tensor, z: Tensor, w: Tensor) -> Tensor:
-    """``sum_n v/(z - w) + conj(v)/(z - conj(w))``: ``(..., N)``, ``(L,)``, ``(..., N)`` to ``(..., L)``."""
+    """``sum_n v/(z - w) + conj(v)/(z - conj(w))``: ``(..., N)``, ``(L,)``, ``(..., N)`` to ``(...,
+    L)``."""
     v, w = v.unsqueeze(-1), w.unsqueeze(-1)
     return (v / (z - w)).sum(-2) + (v.conj() / (z - w.conj())).sum(-2)
 
 
 @cache
 def _keops_reduction() -> Any:
+    import pykeops
     from pykeops.torch import Genred
 
+    pykeops.set_verbose(False)
     # Both halves over one denominator: 2 [ Re(v) z - Re(v conj(w)) ] / [ (z - w) (z - conj(w)) ].
     numerator = "ComplexRealScal(ComplexReal(v), z) - Real2Complex((v|w))"
     return Genred(
@@ -42,7 +46,9 @@ def keops_cauchy(v: Tensor, z: Tensor, w: Tensor) -> Tensor:
     """:func:`naive_cauchy` without its ``N x L`` memory, by PyKeOps."""
     v, w = torch.broadcast_tensors(v, w)
     rows = v.shape[:-1]
-    pairs = [torch.view_as_real(t.resolve_conj().reshape(-1, t.shape[-1]).contiguous()) for t in (v, w)]
+    pairs = [
+        torch.view_as_real(t.resolve_conj().reshape(-1, t.shape[-1]).contiguous()) for t in (v, w)
+    ]
     nodes = torch.view_as_real(z.resolve_conj().contiguous())[None]
     sums = 2 * _keops_reduction()(pairs[0], nodes, pairs[1])
     return torch.view_as_complex(sums.contiguous()).reshape(*rows, len(z))
@@ -51,7 +57,8 @@ def keops_cauchy(v: Tensor, z: Tensor, w: Tensor) -> Tensor:
 def nplr_kernel(
     A: Tensor, B: Tensor, C: Tensor, P: Tensor, dt: Tensor, L: int, *, omega: Tensor, cauchy: Sum
 ) -> Tensor:
-    """The rank-1 S4 kernel as the references compute it: ``(S + 1)(C + 1)`` Cauchy sums, then Woodbury."""
+    """The rank-1 S4 kernel as the references compute it: ``(S + 1)(C + 1)`` Cauchy sums, then
+    Woodbury."""
     z = 2 * (1 - omega) / (1 + omega)
     left, right = torch.cat([B, P]), torch.cat([C, P.conj()])
     r = cauchy(left[:, None] * right[None], z, A * dt[:, None]) * dt[:, None]
