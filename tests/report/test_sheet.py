@@ -15,7 +15,7 @@ from PIL import Image
 from ecgcore.data import BASES, LEADS, simulate, to_eight_leads
 from ecgcore.errors import DataError
 from ecgcore.report import ecg_sheet, sheet_svg
-from ecgcore.report.page import PIXELS_PER_MM
+from ecgcore.report.page import PIXELS_PER_MM, text_width
 from ecgcore.report.sheet import WARNING, display_filter, sheet_page
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -109,6 +109,19 @@ def test_a_full_sheet_is_a4_and_says_what_it_is(record):
     assert "SYNTHETIC" not in real
     assert "25 mm/s 10 mm/mV unfiltered" in words(real)
     assert len(svg) < 60_000
+
+
+def test_long_titles_leave_room_for_the_warning(record):
+    for title in ("A long title, " * 7, "A far too long title, " * 20):
+        svg = sheet_svg(record, 100, title=title)
+        texts = list(ElementTree.fromstring(svg).iter(f"{SVG}text"))
+        drawn = next(t for t in texts if t.text.startswith("A "))
+        warning = next(t for t in texts if t.text == WARNING)
+        size = float(drawn.get("font-size"))
+        assert 3.2 <= size < 5
+        left = float(warning.get("x")) - text_width(WARNING, float(warning.get("font-size")))
+        assert float(drawn.get("x")) + text_width(drawn.text, size) < left
+    assert drawn.text.endswith("...")
 
 
 def test_layouts_and_cabrera_order(record):

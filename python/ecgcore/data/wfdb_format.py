@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from ecgcore.data.base import MissingDataError
+from ecgcore.data.files import write_file
 from ecgcore.data.leads import LEADS
 from ecgcore.errors import DataError
 
@@ -255,14 +256,13 @@ def write_adc(folder: str | os.PathLike[str], record: Record) -> Path:
         checksum = signal.checksum if right else total % 65536
         signals.append(replace(signal, first=int(row[0]), checksum=checksum))
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     for name in dict.fromkeys(signal.file for signal in signals):
         _check_file(name, folder / f"{header.record}.hea")
         rows = [i for i, signal in enumerate(signals) if signal.file == name]
         samples = np.ascontiguousarray(record.adc[rows].T, dtype="<i2")
-        _write(folder / name, samples.tobytes())
+        write_file(folder / name, samples.tobytes())
     path = folder / f"{header.record}.hea"
-    _write(path, replace(header, signals=tuple(signals)).to_text().encode())
+    write_file(path, replace(header, signals=tuple(signals)).to_text().encode())
     return path
 
 
@@ -329,7 +329,7 @@ def _read_samples(file: Path, count: int, length: int) -> np.ndarray:
 
 
 def _check_file(name: str, header: Path) -> None:
-    if name != Path(name).name or name in {"", ".", ".."} or "\\" in name:
+    if "/" in name or "\\" in name or name in {"", ".", ".."}:
         raise DataError(f"{header}: samples must lie beside the header, got {name!r}")
 
 
@@ -357,14 +357,3 @@ def _integer(word: str, file: Path, what: str) -> int:
         return int(word)
     except ValueError:
         raise DataError(f"{file}: {what} must be a whole number, got {word!r}") from None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write all or nothing: a half-written record would carry a valid header."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecgcore.data.quality import welch
 from ecgcore.errors import DataError
-from ecgcore.report.page import Page
+from ecgcore.report.page import Page, text_width
 
 # Told apart by lightness as well as hue, so in grey and by colour-blind readers too.
 COLOURS: tuple[str, ...] = ("#20242c", "#c2410c", "#2b6cb0", "#7c9a2e", "#8d5aa8", "#b08a2e")
@@ -134,7 +134,7 @@ def line_chart(
     values = [np.log10(s.y) if log_y else s.y for s in series]
     y_low, y_high = _range(values, pad=0.04)
     left, right = 17.0, width - 4.0
-    legend = _legend_rows([s for s in series if s.name], right - 8 - _text_width(y_label))
+    legend = _legend_rows([s for s in series if s.name], right - 8 - text_width(y_label, _SIZE))
     first = 12.8 if title else 6.8
     top, bottom = first + 3.2 + 5.0 * (len(legend) - 1), height - 12.0
 
@@ -173,13 +173,8 @@ def line_chart(
     return page
 
 
-def _text_width(text: str) -> float:
-    """About the width of a text in mm, a little generous."""
-    return _SIZE * sum(0.3 if c in " .,:;'()|ijl" else 0.85 if c in "mwMW" else 0.57 for c in text)
-
-
 def _entry_width(series: Series) -> float:
-    return 6.5 + _text_width(series.name) + 4.0
+    return 6.5 + text_width(series.name, _SIZE) + 4.0
 
 
 def _legend_rows(series: list[Series], width: float) -> list[list[Series]]:

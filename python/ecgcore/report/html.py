@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+from ecgcore.data.files import write_file
 from ecgcore.report.sheet import WARNING
 
 
@@ -79,14 +80,7 @@ def html_report(
         parts.append("</section>")
     text = _PAGE.format(title=escape(title), style=_STYLE, body="\n".join(parts))
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_file(path, text.encode())
     return path
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ecgcore.data.files import write_file
+
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 PIXELS_PER_MM = 6  # 152.4 dpi: whole pixels per millimetre keep a grid even
 _POINTS_PER_MM = 72 / 25.4
@@ -115,14 +117,7 @@ class Page:
         if suffix not in {".svg", ".png", ".pdf"}:
             raise ValueError(f"{path}: pictures are written as .svg, .png or .pdf")
         data = self.to_svg().encode() if suffix == ".svg" else self._render(suffix[1:])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_file(path, data)
         return path
 
     def _render(self, kind: str) -> bytes:
@@ -189,6 +184,12 @@ class Page:
         else:
             FigureCanvasPdf(figure).print_pdf(stream, metadata={"Title": self.title})
         return stream.getvalue()
+
+
+def text_width(text: str, size: float) -> float:
+    """About the width in mm of a text of font size ``size``, a little generous."""
+    narrow, wide = " .,:;'()|ijl", "mwMW"
+    return size * sum(0.3 if c in narrow else 0.85 if c in wide else 0.57 for c in text)
 
 
 def _svg_mark(mark: Pen | Box | Words) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ecgcore.data.leads import LEADS
 from ecgcore.errors import DataError
-from ecgcore.report.page import Page
+from ecgcore.report.page import Page, text_width
 
 MM_PER_SECOND = 25.0
 MM_PER_MV = 10.0
@@ -324,13 +324,25 @@ def _draw_row(page: Page, row: list[_Cell], y: float, fs: float) -> None:
 def _write_margins(page: Page, title: str, synthetic: bool, legend: list[str]) -> None:
     right = page.width - _MARGIN
     if title:
-        page.words(_MARGIN, _HEAD - 5, title, 5.0, colour=_INK, bold=True)
+        room = right - _MARGIN - (text_width(WARNING, 4.4) + 6 if synthetic else 0)
+        size, text = _fitted(title, 5.0, room)
+        page.words(_MARGIN, _HEAD - 5, text, size, colour=_INK, bold=True)
     if synthetic:
         page.words(right, _HEAD - 5, WARNING, 4.4, colour=_ALERT, anchor="end", bold=True)
     page.words(_MARGIN, page.height - _FOOT + 5.5, legend[0], 3.6, colour=_INK)
     page.words(
         right, page.height - _FOOT + 5.5, ", ".join(legend[1:]), 3.2, colour=_GREY, anchor="end"
     )
+
+
+def _fitted(text: str, size: float, room: float) -> tuple[float, str]:
+    """A text small enough for ``room`` mm; below 3.2 mm it is cut short instead."""
+    size = max(3.2, min(size, size * room / max(text_width(text, size), 1e-9)))
+    if text_width(text, size) <= room:
+        return size, text
+    while text and text_width(text + "...", size) > room:
+        text = text[:-1]
+    return size, text + "..."
 
 
 def _legend(
