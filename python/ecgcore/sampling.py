@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ecgcore import data, diffusion, random
+from ecgcore import data, diffusion, random, report
 from ecgcore._files import replacing
 from ecgcore.data.classes import parse_labels
 from ecgcore.data.leads import BASES
-from ecgcore.errors import DataError
 from ecgcore.models.card import ModelCard
 
 __all__ = ["BATCH_SIZE", "ECGBatch", "bind", "sample"]
@@ -76,16 +75,7 @@ class ECGBatch:
 
         Returns:
             The files, by record.
-
-        Raises:
-            DataError: records that are not twelve-lead ECGs.
         """
-        from ecgcore import report  # matplotlib is slow to load, and only drawing needs it
-
-        if self.leads != data.LEADS:
-            raise DataError(
-                f"plot: needs twelve-lead ECGs, these records have {len(self.leads)} leads"
-            )
         path = Path(path)
         if path.suffix:
             files = [
@@ -95,8 +85,7 @@ class ECGBatch:
             files = [path / f"{i:05d}.png" for i in range(len(self))]
         for i, file in enumerate(files):
             title = f"{self.names(i)}, record {i}, seed {self.seed}"
-            with replacing(file) as temporary:
-                report.ecg_sheet(self.x[i].numpy(), self.fs, temporary, title=title, synthetic=True)
+            report.ecg_sheet(self.x[i].numpy(), self.fs, file, leads=self.leads, title=title)
         return files
 
     def to_wfdb(self, folder: str | os.PathLike[str]) -> list[Path]:

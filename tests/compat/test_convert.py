@@ -44,6 +44,7 @@ def test_recorded_models_come_out_of_their_tensors_alone(name: str) -> None:
         assert config["model"] == {**expected, "s4_lmax": length}
         assert config["diffusion"] == {"T": 200, "beta_0": 1e-4, "beta_T": 0.02}
         assert report.kept == len(state)
+        assert compat.convert_state_dict(state, config={"model": expected})[1] == config
         assert not report.dropped
 
         model = models.from_config(config).eval()
