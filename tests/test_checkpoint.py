@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import io
 import json
 import pickle
 from pathlib import Path
@@ -181,14 +182,17 @@ def test_copies_and_pickles_have_their_own_sample(tmp_path: Path) -> None:
     ecgcore.save(tiny_sssd(), tmp_path / "a.safetensors")
     model: Any = ecgcore.load(tmp_path / "a.safetensors", device="cpu")
     assert model.sample.model is model
-    twin = copy.deepcopy(model)
-    assert twin.sample.model is twin
-    assert torch.equal(twin.sample(n=2, seed=1).x, model.sample(n=2, seed=1).x)
-    # Torch pickles no weight-normed module: any other one shows that the method is no obstacle.
-    other: Any = torch.nn.Linear(2, 2)
-    sampling.bind(other)
-    twin = pickle.loads(pickle.dumps(other))
-    assert twin.sample.model is twin
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    for twin in (
+        copy.deepcopy(model),
+        pickle.loads(pickle.dumps(model)),
+        torch.load(file, weights_only=False),
+    ):
+        assert twin.sample.model is twin
+        assert twin.card == model.card
+        assert torch.equal(twin.sample(n=2, seed=1).x, model.sample(n=2, seed=1).x)
 
 
 # --- other projects' ------------------------------------------------------------------------------
@@ -227,6 +231,17 @@ def test_recorded_trajectory_from_a_checkpoint(tmp_path: Path) -> None:
         noise=noise,
     )
     assert relative_error(x0, fixture["out/traj_x0"]) <= 1e-5
+
+
+def test_recorded_seeded_samples_from_a_checkpoint(tmp_path: Path) -> None:
+    fixture = recorded("sssd_orig__res16_L128_cls71")
+    torch.save({"model_state_dict": fixture.under("state")}, tmp_path / "100000.pkl")
+    config = {"diffusion_config": {"T": 5, "beta_0": 1e-4, "beta_T": 0.02}}
+    model: Any = ecgcore.load(tmp_path / "100000.pkl", config=config)
+    schedule = diffusion.NoiseSchedule.linear(**model.card.diffusion)
+    torch.manual_seed(99)
+    x = diffusion.sample(model, (2, 8, 128), fixture["in/y"], schedule)
+    assert relative_error(x, fixture["out/sample_T5_seed99"]) <= 1e-5
 
 
 @pytest.mark.parametrize("style", ["synthecg", "ai4health"])
