@@ -36,7 +36,7 @@ lint: $(VENV)/.extras
 	find cpp cuda tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format --dry-run -Werror
 
 bench: $(VENV)/.extras
-	$(PY) bench/ops.py $(ARGS)
+	KINETO_LOG_LEVEL=5 $(PY) bench/ops.py $(ARGS)
 
 # The native module under AddressSanitizer and UndefinedBehaviorSanitizer, through the tests of the ops and of the
 # formulas. -S keeps the editable install out of the way: it would be found first.

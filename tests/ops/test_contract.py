@@ -208,6 +208,16 @@ def test_expanded_inputs_collect_the_sum_of_their_gradients() -> None:
 
 
 def test_empty_batches_give_empty_results_and_zero_gradients() -> None:
+    case = quick("s4_conv")
+    inputs = case.inputs()
+    inputs["u"] = inputs["u"][:0]
+    found = evaluate(ops.s4_conv, inputs, case.wrt)
+    channels = inputs["spectrum"].shape[0]
+    assert found["output"].shape == (0, channels, *inputs["u"].shape[1:])
+    assert found["grad u"].shape == inputs["u"].shape
+    for name in ("spectrum", "D"):
+        assert torch.equal(found[f"grad {name}"], torch.zeros_like(inputs[name]))
+
     inputs = quick("cauchy").inputs()
     inputs["v"], inputs["w"] = inputs["v"][:0], inputs["w"][:0]
     found = evaluate(ops.cauchy, inputs, ("v", "z", "w"))

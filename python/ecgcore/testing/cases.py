@@ -380,6 +380,7 @@ S4_CONV = (
 CASES: dict[str, tuple[Case, ...]] = {
     "cauchy": CAUCHY,
     "s4_conv": S4_CONV,
+    "s4_conv": S4_CONV,
 }
 """Op name to its cases."""
 
