@@ -19,7 +19,7 @@ from ecgcore.cli import main
 from support import ROOT, need_shared
 
 CONFIG = str(ROOT / "configs" / "test.json")
-COMMANDS = ("doctor", "train", "sample", "convert", "plot")
+COMMANDS = ("doctor", "demo", "train", "sample", "convert", "plot", "bench")
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +192,22 @@ def test_the_module_is_the_command() -> None:
         [sys.executable, "-m", "ecgcore", "--version"], capture_output=True, text=True, check=True
     )
     assert made.stdout == f"ecgcore {ecgcore.__version__}\n"
+
+
+def test_bench_runs_the_benchmark_of_the_clone(monkeypatch: Any, tmp_path: Path) -> None:
+    ran: list[list[str]] = []
+
+    def fake(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 3)
+
+    monkeypatch.setattr(subprocess, "run", fake)
+    assert main(["bench", "--", "--quick", "--op", "cauchy"]) == 3
+    assert ran == [[sys.executable, str(ROOT / "bench" / "ops.py"), "--quick", "--op", "cauchy"]]
+
+
+def test_bench_says_where_it_belongs(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
+    monkeypatch.setattr(ecgcore, "__path__", [str(tmp_path / "lib" / "ecgcore")])
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench"]) == 1
+    assert "run this from a clone" in capsys.readouterr().err

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 
 import ecgcore
-from ecgcore.cli import convert, doctor, plot, sample, train
+from ecgcore.cli import bench, convert, demo, doctor, plot, sample, train
 from ecgcore.cli.common import INTERRUPTED
 from ecgcore.errors import EcgcoreError
 
-_COMMANDS = (doctor, train, sample, convert, plot)
+_COMMANDS = (doctor, demo, train, sample, convert, plot, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -86,8 +86,12 @@ def _order(n: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(n, generator=generator(seed, "order", epoch))
 
 
-def open_dataset(config: DataConfig) -> Dataset:
-    """The data set in ``config.data_directory``, or simulated records if there is none."""
+def open_dataset(config: DataConfig, split: str = "train") -> Dataset:
+    """The data set in ``config.data_directory``, or simulated records if there is none.
+
+    ``split``: ``"train"`` is ``config.folds`` of PTB-XL; ``"val"`` and ``"test"`` are folds 9 and
+    10, or the arrays of that name.
+    """
     path = config.data_directory
     if config.source == "simulate" or (path is None and config.source is None):
         return simulated(config, config.seed)
@@ -97,10 +101,11 @@ def open_dataset(config: DataConfig) -> Dataset:
         raise ConfigError(f"dataset.sampling_rate: expected whole Hz, got {config.sampling_rate}")
     return data.open_dataset(
         path,
+        split,
         source=config.source,
         fs=int(config.sampling_rate),
         task=config.task,
-        folds=config.folds if config.folds is not None else range(1, 11),
+        folds=(config.folds or range(1, 11)) if split == "train" else None,
         keep_unlabelled=config.keep_unlabelled,
     )
 
