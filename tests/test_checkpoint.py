@@ -288,7 +288,11 @@ def test_a_config_beside_the_file_is_found(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "diffusion": {"T": 5}}))
     assert ecgcore.load(folder / "3.pkl").card.diffusion["T"] == 5  # type: ignore[index, call-overload]
     (folder / "config.json").write_text("{")
-    with pytest.raises(ConfigError, match="not valid JSON"):
+    with pytest.raises(ConfigError, match=r"config\.json, beside the checkpoint: not valid JSON"):
+        ecgcore.load(folder / "3.pkl")
+    other = {**config, "model": {**SETTINGS, "res_channels": 7}}
+    (folder / "3.json").write_text(json.dumps(other))
+    with pytest.raises(CheckpointError, match=r"res_channels is 7.*3\.json, beside it"):
         ecgcore.load(folder / "3.pkl")
 
 

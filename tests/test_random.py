@@ -61,6 +61,13 @@ def test_a_record_is_the_same_in_every_batch() -> None:
     assert torch.equal(normal((3, 37), seed=11, records=range(10), draw=4), whole)
 
 
+def test_every_device_draws_the_same(device: str) -> None:
+    x = normal((8, 100), seed=3, records=range(4), draw=2, device=device)
+    assert x.device.type == device
+    here = normal((8, 100), seed=3, records=range(4), draw=2)
+    assert (x.cpu() - here).abs().max() <= 1e-6  # the bits agree, the logarithm may round otherwise
+
+
 def test_distribution() -> None:
     x = normal((8, 12_500), seed=1, records=range(4), draw=0, dtype=torch.float64).flatten()
     n = x.numel()

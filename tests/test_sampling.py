@@ -220,24 +220,32 @@ def test_the_mode_of_the_model_is_restored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "match"),
+    ("options", "error", "match"),
     [
-        ({"n": 0}, "n must be a positive integer"),
-        ({"n": 2.5}, "n must be a positive integer"),
-        ({"batch_size": 0}, "batch_size must be"),
-        ({"length": -5}, "length must be"),
-        ({"seed": -1}, "seed must be"),
-        ({"seed": 2**64}, "seed must be"),
-        ({"seed": 1.5}, "seed must be"),
-        ({"steps": 3}, "ddpm takes all T = 4 steps"),
-        ({"sampler": "heun"}, "sampler must be one of ddpm"),
-        ({"noise": torch.zeros(1)}, "latent of a GAN"),
+        ({"n": 0}, ValueError, "n must be at least 1, got 0"),
+        ({"n": 2.5}, TypeError, "n must be an integer, got 2.5"),
+        ({"n": True}, TypeError, "n must be an integer, got True"),
+        ({"batch_size": 0}, ValueError, "batch_size must be"),
+        ({"length": -5}, ValueError, "length must be"),
+        ({"seed": -1}, ValueError, "seed must be"),
+        ({"seed": 2**64}, ValueError, "seed must be"),
+        ({"seed": "1"}, TypeError, "seed must be an integer, got '1'"),
+        ({"steps": 3}, ValueError, "ddpm takes all T = 4 steps"),
+        ({"sampler": "heun"}, ValueError, "sampler must be one of ddpm"),
+        ({"noise": torch.zeros(1)}, ValueError, "latent of a GAN"),
     ],
 )
-def test_options_out_of_range(options: dict[str, Any], match: str) -> None:
+def test_options_out_of_range(options: dict[str, Any], error: type, match: str) -> None:
     model = loaded()
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(error, match=match):
         model.sample(**{"n": 1, **options})
+
+
+def test_integers_of_numpy_are_integers() -> None:
+    model = loaded()
+    a = model.sample(n=np.int64(2), seed=np.uint64(5), length=np.int32(20))
+    assert torch.equal(a.x, model.sample(n=2, seed=5, length=20).x)
+    assert type(a.seed) is int
 
 
 def test_a_model_that_nobody_described() -> None:

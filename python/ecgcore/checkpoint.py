@@ -115,12 +115,12 @@ def load(
     if "ecgcore_format" in metadata:
         model = _build(path, *_own(path, tensors, metadata, config))
     else:
-        if config is None:
-            config = _config_beside(path)
+        beside = _config_beside(path) if config is None else None
         try:
-            _, full, state, report = compat.convert_state_dict(tensors, config=config)
+            _, full, state, report = compat.convert_state_dict(tensors, config=config or beside)
         except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}") from None
+            source = "" if beside is None else f" (config: {beside.name}, beside it)"
+            raise CheckpointError(f"{path}: {error}{source}") from None
         model = _build(path, full, _implied_card(full), state)
         model.report = report  # type: ignore[assignment]
     return model if device is None else model.to(device)
@@ -264,18 +264,18 @@ def _why_unreadable(path: Path, error: Exception) -> str:
 
 def _config_beside(path: Path) -> Path | None:
     """The JSON config that lies in the checkpoint's folder, as SynthECG's runs have it."""
-    for name in (f"{path.stem}.json", "config.json"):
-        if (path.parent / name).is_file():
-            return path.parent / name
+    own_names = [path.with_suffix(".json"), path.with_name("config.json")]
+    files = [file for file in own_names if file.is_file()][:1] or sorted(path.parent.glob("*.json"))
     configs = []
-    for other in sorted(path.parent.glob("*.json")):
+    for file in files:
         try:
-            models.read_config(other)
-        except ConfigError:
-            if other.name.startswith("config"):
-                raise
+            models.read_config(file)
+        except ConfigError as error:
+            if file.name.startswith("config") or file in own_names:
+                text = str(error).removeprefix(f"{file}: ")
+                raise ConfigError(f"{file}, beside the checkpoint: {text}") from None
             continue  # some other JSON file
-        configs.append(other)
+        configs.append(file)
     if len(configs) > 1:
         raise CheckpointError(
             f"{path}: several configs lie beside it ({', '.join(c.name for c in configs)}); "

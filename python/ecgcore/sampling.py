@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import os
 import secrets
 from collections.abc import Mapping
@@ -200,8 +201,8 @@ def sample(
     count = rows.shape[0]
     if seed is None:
         seed = secrets.randbits(48)
-    elif isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= random.MAX_SEED:
-        raise ValueError(f"sample: seed must be an integer in [0, 2^64), got {seed!r}")
+    elif not 0 <= (seed := _integer("seed", seed)) <= random.MAX_SEED:
+        raise ValueError(f"sample: seed must be in [0, 2^64), got {seed}")
 
     schedule = diffusion.NoiseSchedule.linear(**_schedule(card.diffusion))
     channels = len(card.lead_names)
@@ -290,10 +291,18 @@ def _label_rows(labels: object, card: ModelCard, n: int | None) -> Tensor:
     return rows[torch.arange(count) % rows.shape[0]]
 
 
-def _positive(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"sample: {name} must be a positive integer, got {value!r}")
-    return value
+def _integer(name: str, value: Any) -> int:
+    """An int, or a NumPy or torch one; True and False are none."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"sample: {name} must be an integer, got {value!r}")
+    return operator.index(value)
+
+
+def _positive(name: str, value: Any) -> int:
+    number = _integer(name, value)
+    if number < 1:
+        raise ValueError(f"sample: {name} must be at least 1, got {number}")
+    return number
 
 
 def _schedule(values: Mapping[str, float]) -> dict[str, Any]:
