@@ -6,6 +6,7 @@ Gu, Goel, Ré, "Efficiently Modeling Long Sequences with Structured State Spaces
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,6 +116,13 @@ def nplr(measure: str, N: int, rank: int = 1) -> NPLR:
         B = torch.randn(half, dtype=torch.complex64)
         return NPLR(w.to(torch.complex128), P.to(torch.complex128), B.to(torch.complex128))
 
+    w, P, B = (torch.tensor(a, dtype=torch.complex128) for a in _diagonalised(measure, N, rank))
+    return NPLR(w, P, B)
+
+
+@cache
+def _diagonalised(measure: str, N: int, rank: int) -> tuple[NDArray[Any], ...]:
+    """``w, P, B``: every layer of a model asks for the same ones."""
     A, b = transition(measure, N)
     p = rank_correction(measure, N, rank)
     normal = A + p.T @ p
@@ -124,19 +132,15 @@ def nplr(measure: str, N: int, rank: int = 1) -> NPLR:
     kept = imaginary > 1e-9 * np.abs(imaginary).max()
     order = np.flatnonzero(kept)[::-1]
     imaginary, vectors = imaginary[order], vectors[:, order]
-    if len(order) < half:
+    if len(order) < N // 2:
         # Zero frequency (fourier): a real pair of states that nothing couples. As the reference,
         # keep the first state of the pair, real. At w = 0 exactly the diagonal part would have its
         # pole on the DC node and the kernel would be 0/0 there, so w is moved by what single
         # precision can bear.
-        alone = np.flatnonzero(~skew.any(axis=1))[: half - len(order)]
+        alone = np.flatnonzero(~skew.any(axis=1))[: N // 2 - len(order)]
         imaginary = np.append(imaginary, np.zeros(len(alone)))
         vectors = np.concatenate([vectors, np.eye(N)[:, alone]], axis=1)
     w = shift + 1j * imaginary
     w[np.abs(w) < 1e-4] = -1e-4
     back = vectors.conj().T
-    return NPLR(_tensor(w), _tensor(p @ back.T), _tensor(back @ b))
-
-
-def _tensor(a: NDArray[Any]) -> Tensor:
-    return torch.tensor(a, dtype=torch.complex128)
+    return w, p @ back.T, back @ b
