@@ -62,7 +62,7 @@ class TransposedLinear(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.matmul(self.weight, x) + self.bias
+        return _transposed_linear(x, self.weight, self.bias)
 
 
 class WeightNormLinear(WeightNormed):
@@ -74,8 +74,14 @@ class WeightNormLinear(WeightNormed):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.transposed:
-            return torch.matmul(self.weight, x) + self.bias
+            return _transposed_linear(x, self.weight, self.bias)
         return F.linear(x, self.weight, self.bias)
+
+
+def _transposed_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    # One matrix product per record: torch.matmul would transpose the signals to make it one in all,
+    # at twice the time on a CPU.
+    return torch.baddbmm(bias, weight.expand(x.shape[0], -1, -1), x)
 
 
 def output_map(
