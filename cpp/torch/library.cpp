@@ -4,6 +4,7 @@
 #include "library.h"
 
 #include "ops/cauchy.h"
+#include "ops/nplr.h"
 #include "ops/s4_conv.h"
 #include "register.h"
 
@@ -18,12 +19,17 @@ void register_operators() {
   ops.def<s4_conv<Cpu>>("s4_conv", {"u", "spectrum", "D", "gelu"});
   ops.def<s4_conv_backward<Cpu>>("s4_conv_backward",
                                  {"grad", "u", "spectrum", "D", "gelu", "wanted"});
+  ops.def<nplr_spectrum<Cpu>>("nplr_spectrum", {"A", "B", "C", "P", "Q", "dt", "omega", "L"});
+  ops.def<nplr_spectrum_backward<Cpu>>(
+      "nplr_spectrum_backward", {"grad", "A", "B", "C", "P", "Q", "dt", "omega", "L", "wanted"});
 
   static Library cpu = Library::kernels("ecgcore", Cpu::kKey);
   cpu.impl<cauchy<Cpu>>("cauchy");
   cpu.impl<cauchy_backward<Cpu>>("cauchy_backward");
   cpu.impl<s4_conv<Cpu>>("s4_conv");
   cpu.impl<s4_conv_backward<Cpu>>("s4_conv_backward");
+  cpu.impl<nplr_spectrum<Cpu>>("nplr_spectrum");
+  cpu.impl<nplr_spectrum_backward<Cpu>>("nplr_spectrum_backward");
 }
 
 }  // namespace ecg::torch_abi

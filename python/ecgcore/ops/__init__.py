@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ecgcore.ops import reference
 from ecgcore.ops.cauchy import cauchy
+from ecgcore.ops.nplr import nplr_kernel, nplr_spectrum
 from ecgcore.ops.s4_conv import s4_conv
 
-__all__ = ["cauchy", "reference", "s4_conv"]
+__all__ = ["cauchy", "nplr_kernel", "nplr_spectrum", "reference", "s4_conv"]

@@ -3,8 +3,165 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from ecgcore import _backend
+from ecgcore.ops import _shared
+
+
+def nplr_spectrum(
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    P: Tensor,
+    dt: Tensor,
+    L: int,
+    *,
+    Q: Tensor | None = None,
+    omega: Tensor | None = None,
+    length_correction: bool = False,
+) -> Tensor:
+    r"""Spectrum of the S4 kernel whose state matrix is ``diag(A) - sum_r P_r Q_r^T``.
+
+    One of each conjugate pair of modes is given; the matrix acts on the state extended by the
+    conjugates, discretised bilinearly with step ``dt``. At the node ``omega`` the result is
+
+    .. math:: 2 \left[ q(B, C) - s\, q(B, Q)\, (I + s\, q(P, Q))^{-1}\, q(P, C) \right],
+        \quad q(x, y) = \Delta \sum_n \left[ \frac{x_n y_n}{d - s \Delta A_n}
+        + \frac{\bar x_n \bar y_n}{d - s \Delta \bar A_n} \right]
+
+    with ``s = 1 + omega`` and ``d = 2 (1 - omega)``: the truncated generating function of Gu, Goel
+    and Ré, "Efficiently Modeling Long Sequences with Structured State Spaces" (2022), appendix
+    C.3, finite and exact at every node, Nyquist included.
+
+    Args:
+        A: diagonal of the state matrix, ``(H or 1, N)``, complex64 or complex128.
+        B: input vectors, ``(S, H or 1, N)``; rows beyond the first serve initial states.
+        C: output vectors, ``(C, H, N)``, corrected for the length: ``C (I - Abar^L)``.
+        P: low-rank factors, ``(R, H or 1, N)``, any ``R``.
+        dt: step size, ``(H,)``, float32 or float64 as the others.
+        L: number of samples, which sets the nodes ``exp(-2 pi i j / L)``, ``j = 0 .. L//2``.
+        Q: the other factors, ``(R, H or 1, N)``; ``conj(P)`` unless given.
+        omega: other nodes, ``(L//2+1,)``: those stored in a checkpoint, taken as they are.
+        length_correction: ``C`` is plain, and is corrected first, in float64.
+
+    Returns:
+        ``(S, C, H, L//2+1)``, complex, of the dtype of ``C``.
+
+    Where a size is 1 in place of ``H``, all features share the numbers. Differentiable once, in
+    everything but ``omega``; only the gradients needed are computed, and the case that only ``C``
+    is trained is cheaper. Memory: the result, and for a gradient nothing beyond the inputs.
+
+    Raises:
+        TypeError: for arguments that are not tensors.
+        ValueError: for wrong dtypes, shapes or devices, and for ``L < 1``.
+    """
+    Q = _checked("nplr_spectrum", A, B, C, P, dt, L, Q, omega)
+    return _spectrum(A, B, C, P, dt, L, Q, omega, length_correction)
+
+
+def nplr_kernel(
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    P: Tensor,
+    dt: Tensor,
+    L: int,
+    *,
+    Q: Tensor | None = None,
+    omega: Tensor | None = None,
+    length_correction: bool = False,
+) -> Tensor:
+    """The S4 kernel itself, ``irfft(nplr_spectrum(...), n=L)``, for even and odd ``L``.
+
+    Arguments, gradients and errors are those of :func:`nplr_spectrum`.
+
+    Returns:
+        ``(S, C, H, L)``, real.
+    """
+    Q = _checked("nplr_kernel", A, B, C, P, dt, L, Q, omega)
+    return torch.fft.irfft(_spectrum(A, B, C, P, dt, L, Q, omega, length_correction), n=L)
+
+
+def _checked(
+    op: str,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    P: Tensor,
+    dt: Tensor,
+    L: int,
+    Q: Tensor | None,
+    omega: Tensor | None,
+) -> Tensor:
+    """``Q``, or what stands for it, after every argument was looked at."""
+    operands = {"C": C, "A": A, "B": B, "P": P, "dt": dt}
+    operands |= {name: x for name, x in (("Q", Q), ("omega", omega)) if x is not None}
+    for name, value in operands.items():
+        _shared.check_tensor(op, name, value)
+    _shared.check_dtype(op, "C", C, torch.complex64, torch.complex128)
+    _shared.check_shape(op, "C", C, "(C, H, N)", (None, None, None))
+    _, H, N = C.shape
+    if N < 1:
+        _shared.fail(op, f"C must have shape (C, H, N) with N >= 1, got {tuple(C.shape)}")
+    if L < 1:
+        _shared.fail(op, f"L must be at least 1, got {L}")
+    shapes: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        "A": ("(H|1, N)", (H, N)),
+        "B": ("(S, H|1, N)", (None, H, N)),
+        "P": ("(R, H|1, N)", (None, H, N)),
+        "dt": ("(H,)", (H,)),
+        "Q": ("(R, H|1, N)", (P.shape[0] if P.dim() else None, H, N)),
+        "omega": ("(L//2+1,)", (L // 2 + 1,)),
+    }
+    for name, value in list(operands.items())[1:]:
+        _shared.check_dtype(op, name, value, _shared.REAL_OF[C.dtype] if name == "dt" else C.dtype)
+        _shared.check_device(op, name, value, C.device)
+        symbols, shape = shapes[name]
+        got = tuple(value.shape)
+        tied = "H|1" in symbols and len(got) == len(shape) and got[-2] == 1
+        expected = (*shape[:-2], 1, N) if tied else shape
+        if len(got) != len(expected) or any(
+            want not in (None, size) for want, size in zip(expected, got, strict=True)
+        ):
+            of = "L" if name == "omega" else "C"
+            given = L if name == "omega" else tuple(C.shape)
+            _shared.fail(op, f"{name} must have shape {symbols} for {of} {given}, got {got}")
+    return P.conj() if Q is None else Q
+
+
+def _spectrum(
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    P: Tensor,
+    dt: Tensor,
+    L: int,
+    Q: Tensor,
+    omega: Tensor | None,
+    length_correction: bool,
+) -> Tensor:
+    if _backend.current_backend() == "reference":
+        return nplr_spectrum_reference(
+            A, B, C, P, dt, L, Q=Q, omega=omega, length_correction=length_correction
+        )
+    dtype = C.dtype
+    if length_correction:
+        # All of it in float64: the correction and the spectrum pull the gradients of A and P apart.
+        A, B, C, P, Q, dt = (x.to(wide_like(x)) for x in (A, B, C, P, Q, dt))
+        omega = None if omega is None else omega.to(torch.complex128)
+        C = corrected_output(A, C, P, Q, dt, L)
+    operands = (_shared.dense(x) for x in (A, B, C, P, Q, dt))
+    nodes = None if omega is None else _shared.dense(omega)
+    return torch.ops.ecgcore.nplr_spectrum(*operands, nodes, L).to(dtype)
+
+
+def wide_like(value: Tensor) -> torch.dtype:
+    """complex128 or float64."""
+    return torch.complex128 if value.is_complex() else torch.float64
 
 
 def nplr_spectrum_reference(
@@ -106,3 +263,54 @@ def corrected_output(A: Tensor, C: Tensor, P: Tensor, Q: Tensor, dt: Tensor, L: 
     c = torch.cat([c, c.conj()], -1)
     c = c - torch.einsum("chn,hnm->chm", c, power)
     return c[..., : C.shape[-1]].to(C.dtype)
+
+
+@torch.library.register_fake("ecgcore::nplr_spectrum")
+def _fake(
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    P: Tensor,
+    Q: Tensor,
+    dt: Tensor,
+    omega: Tensor | None,
+    L: int,
+) -> Tensor:
+    return C.new_empty((B.shape[0], C.shape[0], C.shape[1], L // 2 + 1))
+
+
+@torch.library.register_fake("ecgcore::nplr_spectrum_backward")
+def _fake_backward(
+    grad: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    P: Tensor,
+    Q: Tensor,
+    dt: Tensor,
+    omega: Tensor | None,
+    L: int,
+    wanted: list[bool],
+) -> tuple[Tensor, ...]:
+    return tuple(
+        torch.empty_like(x) if want else x.new_empty((0,))
+        for x, want in zip((A, B, C, P, Q, dt), wanted, strict=True)
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *operands, ctx.L = inputs
+    ctx.save_for_backward(*operands)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    *operands, omega = ctx.saved_tensors
+    wanted = list(ctx.needs_input_grad[:6])
+    grads = torch.ops.ecgcore.nplr_spectrum_backward(
+        _shared.dense(grad), *operands, omega, ctx.L, wanted
+    )
+    return *(g if want else None for g, want in zip(grads, wanted, strict=True)), None, None
+
+
+torch.library.register_autograd("ecgcore::nplr_spectrum", _backward, setup_context=_setup_context)
+_shared.refuse_double_backward("nplr_spectrum")

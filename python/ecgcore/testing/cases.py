@@ -379,7 +379,8 @@ S4_CONV = (
 
 CASES: dict[str, tuple[Case, ...]] = {
     "cauchy": CAUCHY,
-    "s4_conv": S4_CONV,
+    "nplr_spectrum": NPLR_SPECTRUM,
+    "nplr_kernel": NPLR_KERNEL,
     "s4_conv": S4_CONV,
 }
 """Op name to its cases."""

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+//
+// The three real matrix products the NPLR kernels consist of, over planes of kBlock nodes: a
+// complex quantity at a block of nodes is its real plane followed by its imaginary plane.
+// Included by nplr.cpp only, inside its per-instruction-set namespace.
+#pragma once
+
+#include "ecgcore/math/pack.h"
+
+namespace ecg::cpu::ECG_ISA {
+namespace {
+
+constexpr int kBlock = 32;
+constexpr int kPlanes = 2 * kBlock;
+
+// out[i] (+)= Σ_k weights[i, k] in[k] for kRows complex planes at one vector of nodes.
+template <int kRows, class R, class T>
+ECG_HD void weighted_planes_tile(const T* weights, int64_t row_stride, int64_t k_stride,
+                                 const T* in, int64_t count, T* out) {
+  R re[kRows], im[kRows];
+  for (int i = 0; i < kRows; ++i) re[i] = im[i] = R(0);
+  for (int64_t k = 0; k < count; ++k) {
+    const R x = R::load(in + k * kPlanes), y = R::load(in + k * kPlanes + kBlock);
+    for (int i = 0; i < kRows; ++i) {
+      const R weight(weights[i * row_stride + k * k_stride]);
+      re[i] += weight * x;
+      im[i] += weight * y;
+    }
+  }
+  for (int i = 0; i < kRows; ++i) {
+    re[i].store(out + i * kPlanes);
+    im[i].store(out + i * kPlanes + kBlock);
+  }
+}
+
+// out (rows, planes) = weights (rows, count) in (count, planes), at the first `width` nodes.
+template <class R, class T>
+void weighted_planes(const T* weights, int64_t row_stride, int64_t k_stride, const T* in,
+                     int64_t rows, int64_t count, int width, T* out) {
+  for (int lane = 0; lane < width; lane += RealTraits<R>::kWidth) {
+    int64_t i = 0;
+    const auto tile = [&]<int kRows>() {
+      weighted_planes_tile<kRows, R>(weights + i * row_stride, row_stride, k_stride, in + lane,
+                                     count, out + i * kPlanes + lane);
+      i += kRows;
+    };
+    while (rows - i >= 6) tile.template operator()<6>();
+    switch (rows - i) {
+      case 5:
+        tile.template operator()<5>();
+        break;
+      case 4:
+        tile.template operator()<4>();
+        break;
+      case 3:
+        tile.template operator()<3>();
+        break;
+      case 2:
+        tile.template operator()<2>();
+        break;
+      case 1:
+        tile.template operator()<1>();
+        break;
+    }
+  }
+}
+
+// sums[j, i] += Σ_nodes Re(conj(left[i]) right[j]), lane by lane, for a tile of kLeft x kRight.
+// A block is summed on its own first: short sums lose less.
+template <int kLeft, int kRight, class R, class T>
+ECG_HD void correlate_tile(const T* left, const T* right, int width, T* sums, int64_t sums_stride) {
+  constexpr int kWidth = RealTraits<R>::kWidth;
+  R acc[kRight][kLeft];
+  for (int j = 0; j < kRight; ++j) {
+    for (int i = 0; i < kLeft; ++i) acc[j][i] = R(0);
+  }
+  for (int plane = 0; plane < kPlanes; plane += kBlock) {
+    for (int lane = plane; lane < plane + width; lane += kWidth) {
+      R x[kLeft];
+      for (int i = 0; i < kLeft; ++i) x[i] = R::load(left + i * kPlanes + lane);
+      for (int j = 0; j < kRight; ++j) {
+        const R y = R::load(right + j * kPlanes + lane);
+        for (int i = 0; i < kLeft; ++i) acc[j][i] += x[i] * y;
+      }
+    }
+  }
+  for (int j = 0; j < kRight; ++j) {
+    for (int i = 0; i < kLeft; ++i) {
+      T* to = sums + (j * sums_stride + i) * kWidth;
+      (R::load(to) + acc[j][i]).store(to);
+    }
+  }
+}
+
+// sums (right_count, left_count) of packs += the correlations of every left with every right plane.
+template <class R, class T>
+void correlate(const T* left, int64_t left_count, const T* right, int64_t right_count, int width,
+               T* sums) {
+  constexpr int kWidth = RealTraits<R>::kWidth;
+  int64_t i = 0;
+  const auto column = [&]<int kLeft>() {
+    int64_t j = 0;
+    const auto tile = [&]<int kRight>() {
+      correlate_tile<kLeft, kRight, R>(left + i * kPlanes, right + j * kPlanes, width,
+                                       sums + (j * left_count + i) * kWidth, left_count);
+      j += kRight;
+    };
+    while (right_count - j >= 2) tile.template operator()<2>();
+    if (right_count > j) tile.template operator()<1>();
+    i += kLeft;
+  };
+  while (left_count - i >= 4) column.template operator()<4>();
+  if (left_count - i >= 2) column.template operator()<2>();
+  if (left_count > i) column.template operator()<1>();
+}
+
+}  // namespace
+}  // namespace ecg::cpu::ECG_ISA
