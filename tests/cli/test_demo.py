@@ -24,12 +24,20 @@ def test_the_demo_trains_draws_and_reports(tmp_path: Path, capsys: Any) -> None:
     page = (out / "report.html").read_text()
     assert not re.search(r"(src|href)=.?https?:", page)  # nothing is fetched
     assert "<script" not in page
-    for text in ("white noise", "10 denoising steps", "SYNTHETIC", "likeness", "3 training steps"):
+    for text in (
+        "white noise",
+        "all 10 denoising steps",
+        "SYNTHETIC",
+        "likeness",
+        "3 training steps",
+    ):
         assert text in page
+    assert "6 of 10 denoising steps" in page
     for name in ("CD", "HYP", "MI", "NORM", "STTC"):
-        assert f"{name}, real" in page
-        assert f"{name}, generated" in page
-    assert np.load(out / "train_data.npy").shape == (5, 12, 100)
+        for kind in ("real", "from white noise", "from class Gaussian"):
+            assert f"{name}, {kind}" in page
+    for start in ("white_noise", "class_gaussian"):
+        assert np.load(out / start / "train_data.npy").shape == (5, 12, 100)
     assert [line["step"] for line in read_log(out / "run")] == [1, 2, 3]
 
     assert main(["demo", *TINY, "--out", str(out)]) == 1  # nothing is overwritten unasked

@@ -15,9 +15,11 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
 
-from ecgcore import data
+from ecgcore import data, diffusion
 from ecgcore.cli.common import (
     INTERRUPTED,
     add_device,
@@ -26,16 +28,21 @@ from ecgcore.cli.common import (
     resolve_device,
     whole_number,
 )
-from ecgcore.cli.demo_report import Demo, write_report
+from ecgcore.cli.demo_report import Demo, Draw, write_report
 from ecgcore.cli.train import TrainingBar
+from ecgcore.diffusion import NoiseSchedule
 from ecgcore.diffusion.launch import Plan, train
+from ecgcore.diffusion.starts import class_starts
 from ecgcore.errors import DataError
-from ecgcore.sampling import sample
+from ecgcore.sampling import ECGBatch, sample
 from ecgcore.train import World, load_records, open_dataset, read_log
-from ecgcore.train.records import Dataset, simulated
+from ecgcore.train.records import Dataset, Records, simulated
 
 UNSEEN = 100
 """Records to compare with, at most."""
+
+START = 0.6
+"""Where drawing from the classes' Gaussians begins, as a part of the noise schedule."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,28 +82,59 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"stopped after step {progress.step}; the same command goes on", file=sys.stderr)
         return INTERRUPTED
 
-    print("2/3 drawing ECGs from white noise", file=sys.stderr)
-    drawing_began = time.perf_counter()
-    batch = sample(model, n=arguments.n, seed=arguments.seed, batch_size=arguments.n, progress=True)
-    drawing_seconds = time.perf_counter() - drawing_began
-    batch.to_npy(out)
+    print("2/3 drawing ECGs", file=sys.stderr)
+    draws = [
+        draw(plan, model, arguments.n, arguments.seed, from_classes=False),
+        draw(plan, model, arguments.n, arguments.seed, from_classes=True),
+    ]
+    draws[0].batch.to_npy(out / "white_noise")
+    draws[1].batch.to_npy(out / "class_gaussian")
 
     print("3/3 writing the report", file=sys.stderr)
     real, labels, seen = to_compare_with(plan)
     demo = Demo(
         plan=plan,
-        batch=batch,
+        draws=draws,
         real=real,
         real_labels=labels,
         real_was_seen=seen,
         log=read_log(out / "run"),
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         training_seconds=progress.seconds,
-        drawing_seconds=drawing_seconds,
     )
-    verdict = write_report(demo, page)
-    print(f"{verdict}\n{page}, {time.perf_counter() - began:.0f} s")
+    print(write_report(demo, page))
+    print(f"{page}, {time.perf_counter() - began:.0f} s")
     return 0
+
+
+def draw(plan: Plan, model: nn.Module, n: int, seed: int, *, from_classes: bool) -> Draw:
+    """``n`` ECGs, each class in turn, from white noise or from the Gaussians of the classes."""
+    began = time.perf_counter()
+    T = plan.model["diffusion"]["T"]
+    if not from_classes:
+        batch = sample(model, n=n, seed=seed, batch_size=n, progress=True)
+        return Draw("white noise", batch, T, time.perf_counter() - began)
+    records = read(plan, open_dataset(plan.data))
+    schedule = NoiseSchedule.linear(**plan.model["diffusion"])
+    first = round(START * T) - 1
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.eye(len(records.class_names))[torch.arange(n) % len(records.class_names)]
+    start = class_starts(*records.batch(0, len(records), seed), labels, first, schedule, random)
+    model.eval()
+    with tqdm(total=first + 1, desc=f"{n} records", unit="step") as bar:
+        x = diffusion.sample(
+            model,
+            (n, start.shape[1], start.shape[2]),
+            labels,
+            schedule,
+            generator=random,
+            start=(first, start),
+            callback=lambda i, t, x, eps: bar.update(),
+        )
+    batch = ECGBatch(
+        twelve_leads(x, records), data.LEADS, records.fs, labels, records.class_names, seed
+    )
+    return Draw("class Gaussian", batch, first + 1, time.perf_counter() - began)
 
 
 def demo_plan(arguments: argparse.Namespace) -> Plan:
@@ -123,7 +161,7 @@ def to_compare_with(plan: Plan) -> tuple[Tensor, Tensor, bool]:
     Simulated anew, or of the folds that training leaves out; a folder without such has none but
     those trained on.
     """
-    config, model = plan.data, plan.model["model"]
+    config = plan.data
     dataset: Dataset
     seen = False
     if config.data_directory is None:
@@ -133,11 +171,22 @@ def to_compare_with(plan: Plan) -> tuple[Tensor, Tensor, bool]:
             dataset = open_dataset(config, split="test")
         except DataError:
             dataset, seen = open_dataset(config), True
-    records = load_records(
-        dataset, config, channels=model["in_channels"], classes=model["label_embed_classes"]
-    )
+    records = read(plan, dataset)
     x, labels = records.batch(0, min(len(records), UNSEEN), seed=1)
+    return twelve_leads(x, records), labels, seen
+
+
+def read(plan: Plan, dataset: Dataset) -> Records:
+    model = plan.model["model"]
+    return load_records(
+        dataset, plan.data, channels=model["in_channels"], classes=model["label_embed_classes"]
+    )
+
+
+def twelve_leads(x: Tensor, records: Records) -> Tensor:
+    """``x (n, channels, L)`` in model units as twelve leads in mV, as ``data.LEADS``."""
     x = x / records.scale
-    if len(records.lead_names) == 8:
-        return data.to_twelve_leads(x, basis=config.basis, order="ptbxl"), labels, seen
-    return data.reorder_leads(x, records.lead_names, data.LEADS), labels, seen
+    for basis, leads in data.BASES.items():
+        if records.lead_names == leads:
+            return data.to_twelve_leads(x, basis=basis, order="ptbxl")
+    return data.reorder_leads(x, records.lead_names, data.LEADS)

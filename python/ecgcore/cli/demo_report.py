@@ -28,11 +28,21 @@ _FIGURES = {
 
 
 @dataclass(frozen=True)
+class Draw:
+    """ECGs drawn from one kind of start, in ``steps`` evaluations of the model each."""
+
+    start: str
+    batch: ECGBatch
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Demo:
     """What the report tells about."""
 
     plan: Plan
-    batch: ECGBatch
+    draws: Sequence[Draw]
     real: Tensor
     """Records to compare with, ``(n, 12, L)`` in mV, cut as in training."""
     real_labels: Tensor
@@ -41,34 +51,30 @@ class Demo:
     log: Sequence[Mapping[str, Any]]
     parameters: int
     training_seconds: float
-    drawing_seconds: float
 
 
 def write_report(demo: Demo, path: Path) -> str:
-    """Write the page and return its verdict in a line."""
-    x, real = demo.batch.x, demo.real
-    found = judge(x, demo.batch.fs, real=real)
-    beside = judge(real, demo.batch.fs, real=real)
-    verdict = _verdict(found)
-    data = demo.plan.data
-    simulated = data.data_directory is None
-    seconds = x.shape[-1] / demo.batch.fs
-    steps = demo.log[-1]["step"]
+    """Write the page and return its verdict, a line for each start."""
+    fs = demo.draws[0].batch.fs
+    found = {d.start: judge(d.batch.x, fs, real=demo.real) for d in demo.draws}
+    beside = judge(demo.real, fs, real=demo.real)
+    verdicts = [_verdict(start, figures) for start, figures in found.items()]
     seen = "the model was trained on" if demo.real_was_seen else "the model has never seen"
+    spectra = {"real": demo.real.numpy()}
+    spectra |= {f"from {d.start}": d.batch.x.numpy() for d in demo.draws}
+    losses = [(line["step"], line["loss"]) for line in demo.log]
     sections = [
         report.Section(
             "Real beside generated",
             [
-                f"Left: a record {seen}. Right: one it drew for the same class.",
-                *_pairs(demo),
+                f"For each class a record {seen}, then drawn ones: {_explain(demo)}",
+                *_rows_of_sheets(demo),
             ],
         ),
         report.Section(
             "Judged by signal statistics",
             [
-                report.Table(
-                    ("figure", "generated", "real", "should be", "is"), _rows(found, beside)
-                ),
+                _judgement(found, beside),
                 "These figures find failures (no rhythm, faded waves, noise left over). They do "
                 "not measure diversity or disease.",
             ],
@@ -78,99 +84,113 @@ def write_report(demo: Demo, path: Path) -> str:
             [
                 report.Row(
                     [
-                        report.Figure(
-                            report.loss_svg(
-                                [line["step"] for line in demo.log],
-                                [line["loss"] for line in demo.log],
-                            )
-                        ),
-                        report.Figure(
-                            report.spectra_svg(
-                                {"real": real.numpy(), "generated": x.numpy()}, demo.batch.fs
-                            )
-                        ),
+                        report.Figure(report.loss_svg(*zip(*losses, strict=True))),
+                        report.Figure(report.spectra_svg(spectra, fs)),
                     ]
                 )
             ],
         ),
-        report.Section("How it was made", [report.Table(("", ""), _recipe(demo, simulated))]),
+        report.Section("How it was made", [report.Table(("", ""), _recipe(demo))]),
     ]
-    source = "simulated ECGs" if simulated else f"the records in {data.data_directory}"
-    report.html_report(
-        path,
-        sections,
-        title="A small SSSD-ECG, trained here",
-        lead=(
-            f"{steps} training steps on {source} in {demo.training_seconds:.0f} s, then "
-            f"{len(x)} ECGs of {seconds:g} s drawn from white noise by "
-            f"{demo.plan.model['diffusion']['T']} denoising steps each. {verdict}"
-        ),
+    seconds = demo.real.shape[-1] / fs
+    lead = (
+        f"{losses[-1][0]} training steps on {_source(demo.plan)} in {demo.training_seconds:.0f} s, "
+        f"then {len(demo.draws[0].batch)} ECGs of {seconds:g} s from each start."
     )
-    return verdict
+    report.html_report(
+        path, sections, title="A small SSSD-ECG, trained here", lead=" ".join([lead, *verdicts])
+    )
+    return "\n".join(verdicts)
 
 
-def _pairs(demo: Demo) -> list[report.Row]:
-    """A row for each class: a real record and a generated one."""
+def _source(plan: Plan) -> str:
+    folder = plan.data.data_directory
+    return f"{plan.data.records} simulated ECGs" if folder is None else f"the records in {folder}"
+
+
+def _explain(demo: Demo) -> str:
+    """What each start gives the model."""
+    T = demo.plan.model["diffusion"]["T"]
+    texts = {
+        "white noise": "from white noise, all {T} denoising steps, where the model decides "
+        "everything",
+        "class Gaussian": "from a draw of the Gaussian (mean and covariance) of the class's "
+        "training segments, noised, and {steps} of {T} denoising steps. Class and place of the "
+        "first beat then come from that start, not from the model alone",
+    }
+    return "; ".join(texts[d.start].format(steps=d.steps, T=T) for d in demo.draws) + "."
+
+
+def _rows_of_sheets(demo: Demo) -> list[report.Row]:
+    """A row for each class: a real record and one of each start."""
     rows = []
-    real, labels = demo.real, demo.real_labels
-    for c, name in enumerate(demo.batch.class_names):
-        alike = (demo.batch.labels[:, c] > 0.5).nonzero().flatten().tolist()
-        only = (labels[:, c] > 0.5) & (labels.sum(1) == 1)
-        known = only.nonzero().flatten().tolist()
-        figures = []
-        if known:
-            figures.append(_sheet(real[known[0]], demo.batch.fs, f"{name}, real", synthetic=False))
-        if alike:
-            figures.append(_sheet(demo.batch.x[alike[0]], demo.batch.fs, f"{name}, generated"))
-        if figures and alike:
+    fs = demo.draws[0].batch.fs
+    for c, name in enumerate(demo.draws[0].batch.class_names):
+        only = (demo.real_labels[:, c] > 0) & (demo.real_labels.sum(1) == 1)
+        figures = [
+            _sheet(demo.real[i], fs, f"{name}, real", synthetic=False)
+            for i in only.nonzero().flatten().tolist()[:1]
+        ]
+        for d in demo.draws:
+            of_class = (d.batch.labels[:, c] > 0).nonzero().flatten().tolist()
+            figures += [_sheet(d.batch.x[i], fs, f"{name}, from {d.start}") for i in of_class[:1]]
+        if figures:
             rows.append(report.Row(figures))
     return rows
 
 
 def _sheet(x: Tensor, fs: float, caption: str, *, synthetic: bool = True) -> report.Figure:
-    svg = report.sheet_svg(x.numpy(), fs, title=caption, synthetic=synthetic)
-    return report.Figure(svg, caption)
+    return report.Figure(
+        report.sheet_svg(x.numpy(), fs, title=caption, synthetic=synthetic), caption
+    )
 
 
-def _rows(found: Mapping[str, Any], beside: Mapping[str, Any]) -> list[tuple[object, ...]]:
-    rows: list[tuple[object, ...]] = []
+def _judgement(found: Mapping[str, Mapping[str, Any]], beside: Mapping[str, Any]) -> report.Table:
+    columns = ["", "real"]
+    for start in found:
+        columns += [f"from {start}", ""]
+    rows: list[list[object]] = []
     for key, name in _FIGURES.items():
+        row: list[object] = [name, beside[key]]
+        for figures in found.values():
+            met = figures["passed"].get(key)
+            row += [figures[key], "" if met is None else "met" if met else "missed"]
         low, high = THRESHOLDS.get(key, (None, None))
-        wanted, verdict = "", ""
+        wanted = ""
         if low is not None and high is not None:
             wanted = f"at least {low:g}" if high == 1.0 else f"{low:g} to {high:g}"
-            verdict = "met" if found["passed"].get(key) else "missed"
-        rows.append((name, found[key], beside[key], wanted, verdict))
-    return rows
+        rows.append([*row, wanted])
+    return report.Table([*columns, "should be"], rows)
 
 
-def _verdict(found: Mapping[str, Any]) -> str:
-    met = sum(found["passed"].values())
-    missed = [_FIGURES[key] for key, passed in found["passed"].items() if not passed]
-    verdict = f"{met} of {len(found['passed'])} figures are within their limits"
-    return f"{verdict}; missed: {'; '.join(missed)}." if missed else f"{verdict}."
+def _verdict(start: str, figures: Mapping[str, Any]) -> str:
+    passed = figures["passed"]
+    missed = [_FIGURES[key] for key, met in passed.items() if not met]
+    text = f"From {start}, {len(passed) - len(missed)} of {len(passed)} figures are within limits"
+    return f"{text}; missed: {'; '.join(missed)}." if missed else f"{text}."
 
 
-def _recipe(demo: Demo, simulated: bool) -> list[tuple[str, str]]:
+def _recipe(demo: Demo) -> list[tuple[str, str]]:
     model, diffusion = demo.plan.model["model"], demo.plan.model["diffusion"]
     train, data = demo.plan.train, demo.plan.data
     steps = demo.log[-1]["step"]
-    source = f"{data.records} simulated records" if simulated else str(data.data_directory)
     return [
         ("model", f"SSSD-ECG, {model['num_res_layers']} blocks, {model['res_channels']} channels"),
         ("parameters", f"{demo.parameters:,} trained"),
-        ("records", f"{source}, segments of {data.segment_length} samples"),
+        ("records", f"{_source(demo.plan)}, segments of {data.segment_length} samples"),
         ("noise schedule", f"{diffusion['T']} steps, beta to {diffusion['beta_T']:g}"),
         (
             "training",
             f"{steps} steps of {train.batch_size} segments, "
             f"{1000 * demo.training_seconds / steps:.0f} ms each",
         ),
-        ("start of drawing", "white noise; nothing of a record enters but the class"),
-        (
-            "drawing",
-            f"{diffusion['T']} steps for each of {len(demo.batch)} ECGs, "
-            f"{demo.drawing_seconds:.1f} s together, seed {demo.batch.seed}",
+        *(
+            (
+                f"drawing from {d.start}",
+                f"{d.steps} steps for each of {len(d.batch)} ECGs, {d.seconds:.1f} s together, "
+                f"seed {d.batch.seed}",
+            )
+            for d in demo.draws
         ),
         (
             "software",

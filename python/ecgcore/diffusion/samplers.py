@@ -31,6 +31,7 @@ def sample(
     eta: float = 0.0,
     generator: torch.Generator | None = None,
     noise: Tensor | Noise | None = None,
+    start: tuple[int, Tensor] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Draw signals by running the diffusion backward.
@@ -49,6 +50,9 @@ def sample(
             its seeded samples come out again.
         noise: the draws themselves, ``(T, B, channels, L)``, row 0 is ``x_T``; or a function that
             makes them one by one, ``noise(k) -> (B, channels, L)``, called once per ``k`` in order.
+        start: ``(t, x_t)``: begin at step ``t``, 0-based, with ``x_t (B, channels, L)`` in place of
+            noise at the last step, as SDEdit does (Meng et al., 2022). Draws keep their numbers:
+            what comes before step ``t`` is drawn and not used.
         callback: sees every step before the update.
 
     Returns:
@@ -84,9 +88,20 @@ def sample(
     draws = _draws(shape, schedule.T, generator, noise)
 
     x = next(draws).to(device, dtype)
+    first = schedule.T - 1
+    if start is not None:
+        first, given = start
+        if not 0 <= first < schedule.T or given.shape != x.shape:
+            raise ValueError(
+                f"diffusion.sample: start must be a step in 0 .. {schedule.T - 1} and a tensor of "
+                f"shape {tuple(x.shape)}, got {first} and {tuple(given.shape)}"
+            )
+        x = given.to(device, dtype)
+        for _ in range(schedule.T - 1 - first):
+            next(draws)
     weight = (1 - schedule.alpha) / torch.sqrt(1 - schedule.alpha_bar)
     shrink = torch.sqrt(schedule.alpha)
-    for i, t in enumerate(reversed(range(schedule.T))):
+    for i, t in enumerate(reversed(range(first + 1))):
         eps = model(x, labels, torch.full((shape[0], 1), float(t), device=device, dtype=dtype))
         if callback is not None:
             callback(i, t, x, eps)
