@@ -186,11 +186,11 @@ class SSKernelNPLR(nn.Module):
         if samples % 2 and self.odd_length == "reference" and samples > 1:
             # The reference leaves the length of the inverse transform to be guessed: one too short.
             K = torch.fft.irfft(
-                ops.reference.nplr_spectrum(w, B, C, P, dt, samples, Q=Q, omega=omega),
+                ops.nplr_spectrum(w, B, C, P, dt, samples, Q=Q, omega=omega),
                 n=samples - 1,
             )
         else:
-            K = ops.reference.nplr_kernel(w, B, C, P, dt, samples, Q=Q, omega=omega)
+            K = ops.nplr_kernel(w, B, C, P, dt, samples, Q=Q, omega=omega)
         K = K[..., :L]
         return K[-1], None if state is None else K[:-1]
 
