@@ -84,8 +84,7 @@ struct Cuda {
 
   static void check(cuda::Error error, const char* op) {
     if (error != nullptr) {
-      throw std::runtime_error(std::string("ecgcore::") + op +
-                               ": CUDA refused the launch: " + error);
+      throw std::runtime_error(std::string("ecgcore::") + op + ": not launched: " + error);
     }
   }
 };

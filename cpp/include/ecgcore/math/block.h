@@ -5,17 +5,20 @@
 //
 // A block program is a struct that holds its arguments by value and offers
 //
-//   static constexpr int kThreads            threads of one block
-//   int64_t blocks() const                   how many blocks the work has (any number; a grid
-//   strides over them) size_t shared_bytes() const              what its shared() calls below take
-//   together, see SharedSize template <class Block> void operator()(Block& block) const
+//   static constexpr int kThreads      threads of one block
+//   static constexpr int kBlocksPerSm  optional: registers are limited so that so many fit
+//   int64_t blocks() const             how many blocks the work has; a grid strides over any number
+//   int64_t max_grid() const           optional: no more blocks than this run at a time, so that
+//                                      block i may use place i % max_grid() of some scratch memory
+//   size_t shared_bytes() const        what the body's shared() calls take, see SharedSize
+//   void operator()(Block&) const      the work of one block, a template over Block
 //
-// The last is the work of one block. All control flow in it is uniform over the block; what threads
-// do one by one stands in *phases*, with a barrier after each:
+// All control flow in the body is uniform over the block; what threads do one by one stands in
+// phases, with a barrier after each:
 //
-//   T* tile = block.template shared<T>(count);             one array for the block; before the
-//   first phase auto mine = block.template registers<State>();         one State a thread, kept
-//   from phase to phase block.phase([&](int thread) { ... tile[thread] ... mine[thread] ... });
+//   T* tile = block.template shared<T>(count);      // an array for the block, before any phase
+//   auto mine = block.template registers<State>();  // a State for each thread, kept between phases
+//   block.phase([&](int thread) { tile[thread] = mine[thread].x; });
 //
 // On the device (cuda/include/ecgcore/cuda/block.cuh) a phase is its body followed by
 // __syncthreads(). On the host (cuda/include/ecgcore/cuda/emulator.h) it is a loop over the threads
@@ -32,6 +35,20 @@
 #include <cstdint>
 
 #include "ecgcore/math/config.h"
+
+// Before a loop whose trip count is a constant: registers can be indexed only so.
+#if defined(__CUDA_ARCH__)
+#define ECG_UNROLL _Pragma("unroll")
+#else
+#define ECG_UNROLL
+#endif
+
+// A function that stays a function on the device: large, and used in many places.
+#if defined(__CUDACC__)
+#define ECG_HD_CALL __host__ __device__ __noinline__
+#else
+#define ECG_HD_CALL inline
+#endif
 
 namespace ecg {
 

@@ -55,20 +55,26 @@ ECG_HD void dft5(Complex<R> (&x)[5]) {
 }
 
 // Cosines and sines of 2πk/r, k = 1 ... (r-1)/2, of the odd prime radices without a form of their
-// own.
+// own. Functions, because device code cannot read static arrays of the host.
 template <int r>
 struct OddRoots;
 template <>
 struct OddRoots<3> {
-  static constexpr double kCos[] = {-0.5};
-  static constexpr double kSin[] = {0.86602540378443864676};
+  static constexpr ECG_HD double cosine(int) { return -0.5; }
+  static constexpr ECG_HD double sine(int) { return 0.86602540378443864676; }
 };
 template <>
 struct OddRoots<7> {
-  static constexpr double kCos[] = {0.62348980185873353053, -0.22252093395631440429,
-                                    -0.90096886790241912624};
-  static constexpr double kSin[] = {0.78183148246802980871, 0.97492791218182360702,
-                                    0.43388373911755812048};
+  static constexpr ECG_HD double cosine(int k) {
+    return k == 1   ? 0.62348980185873353053
+           : k == 2 ? -0.22252093395631440429
+                    : -0.90096886790241912624;
+  }
+  static constexpr ECG_HD double sine(int k) {
+    return k == 1   ? 0.78183148246802980871
+           : k == 2 ? 0.97492791218182360702
+                    : 0.43388373911755812048;
+  }
 };
 
 template <int r, int sign, class R>
@@ -87,8 +93,8 @@ ECG_HD void dft_odd(Complex<R> (&x)[r]) {
       // cos and sin of 2π t k/r, folded into the first half of the circle.
       const int turnover = t * k % r;
       const int fold = turnover <= kHalf ? turnover : r - turnover;
-      const double sine = (turnover <= kHalf ? sign : -sign) * OddRoots<r>::kSin[fold - 1];
-      even += R(OddRoots<r>::kCos[fold - 1]) * sum[k - 1];
+      const double sine = (turnover <= kHalf ? sign : -sign) * OddRoots<r>::sine(fold);
+      even += R(OddRoots<r>::cosine(fold)) * sum[k - 1];
       odd += R(sine) * difference[k - 1];
     }
     x[t] = {even.re - odd.im, even.im + odd.re};

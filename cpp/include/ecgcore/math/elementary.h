@@ -10,6 +10,7 @@
 
 ECG_MATH_BEGIN
 
+#if !defined(__CUDACC__)  // device code has no vector types
 // Integers of the width of T, to look at the bits of a Pack<T, W>.
 template <class T, int W>
 struct PackBits;
@@ -23,9 +24,11 @@ struct PackBits<double, W> {
   typedef int64_t Vector __attribute__((vector_size(W * 8)));
   static constexpr int64_t kAllButSign = 0x7fffffffffffffff;
 };
+#endif
 
 ECG_HD float abs(float x) { return ::fabsf(x); }
 ECG_HD double abs(double x) { return ::fabs(x); }
+#if !defined(__CUDACC__)
 template <class T, int W>
 ECG_HD Pack<T, W> abs(Pack<T, W> x) {
   using Bits = PackBits<T, W>;
@@ -42,6 +45,7 @@ ECG_HD Pack<T, W> copysign(Pack<T, W> x, Pack<T, W> y) {
   return Pack<T, W>(
       (Vector)(((Integers)x.lanes & Bits::kAllButSign) | ((Integers)y.lanes & ~Bits::kAllButSign)));
 }
+#endif
 
 // Σ_i c[i] t^i by Horner's rule.
 template <int kCount, class R>
@@ -51,6 +55,7 @@ ECG_HD R polynomial(const double (&c)[kCount], R t) {
   return sum;
 }
 
+#if !defined(__CUDACC__)
 // e^x for x <= 0, relative error 1.2e-7, results below 1.2e-38 rounded to 0 or to the least normal
 // number: e^x = 2^k e^f with k = round(x / ln 2), |f| <= ln(2)/2, Taylor's polynomial for e^f.
 template <int W>
@@ -71,6 +76,8 @@ ECG_HD Pack<double, W> exp_of_negative(Pack<double, W> x) {
   for (int i = 0; i < W; ++i) x.lanes[i] = ::exp(x.lanes[i]);
   return x;
 }
+#endif
+
 ECG_HD float exp_of_negative(float x) { return ::expf(x); }
 ECG_HD double exp_of_negative(double x) { return ::exp(x); }
 
@@ -91,6 +98,7 @@ ECG_HD R erf_ratio(R t) {
   return polynomial(kP, t) / polynomial(kQ, t);
 }
 
+#if !defined(__CUDACC__)
 // erf(x/√2)
 template <int W>
 ECG_HD Pack<float, W> erf_over_sqrt2(Pack<float, W> x) {
@@ -102,9 +110,12 @@ ECG_HD Pack<double, W> erf_over_sqrt2(Pack<double, W> x) {
   for (int i = 0; i < W; ++i) x.lanes[i] = ::erf(x.lanes[i] * 0.70710678118654752440);
   return x;
 }
+#endif
+
 ECG_HD float erf_over_sqrt2(float x) { return ::erff(x * 0.70710678f); }
 ECG_HD double erf_over_sqrt2(double x) { return ::erf(x * 0.70710678118654752440); }
 
+#if !defined(__CUDACC__)
 // x erf(x/√2), which is even: one blend settles the saturated range.
 template <int W>
 ECG_HD Pack<float, W> x_erf_over_sqrt2(Pack<float, W> x) {
@@ -112,6 +123,8 @@ ECG_HD Pack<float, W> x_erf_over_sqrt2(Pack<float, W> x) {
   const R t = x * x, magnitude = abs(x);
   return select(magnitude > R(kErfSaturation), magnitude, t * erf_ratio(t));
 }
+#endif
+
 template <class R>
 ECG_HD R x_erf_over_sqrt2(R x) {
   return x * erf_over_sqrt2(x);

@@ -15,6 +15,22 @@
 
 ECG_MATH_BEGIN
 
+// The scalar type behind a real-like type, and how many lanes it has.
+template <class R>
+struct RealTraits {
+  using Scalar = R;
+  static constexpr int kWidth = 1;
+};
+
+ECG_HD float select(bool condition, float a, float b) { return condition ? a : b; }
+ECG_HD double select(bool condition, double a, double b) { return condition ? a : b; }
+
+ECG_HD float sum_lanes(float x) { return x; }
+ECG_HD double sum_lanes(double x) { return x; }
+
+// Device code has no vector types; there R is always a scalar.
+#if !defined(__CUDACC__)
+
 template <class T, int W>
 struct Pack {
   typedef T Vector __attribute__((vector_size(W * sizeof(T))));
@@ -25,7 +41,8 @@ struct Pack {
 
   Pack() = default;
   ECG_HD Pack(Vector v) : lanes(v) {}
-  // Any arithmetic scalar, so that R(0) and R(0.5) read alike for every R. x - 0 is exact in each lane.
+  // Any arithmetic scalar, so that R(0) and R(0.5) read alike for every R. x - 0 is exact in each
+  // lane.
   template <class S, class = std::enable_if_t<std::is_arithmetic_v<S>>>
   ECG_HD Pack(S x) : lanes(static_cast<T>(x) - Vector{}) {}
 
@@ -62,8 +79,6 @@ template <class Mask, class T, int W>
 ECG_HD Pack<T, W> select(Mask condition, Pack<T, W> a, Pack<T, W> b) {
   return Pack<T, W>(condition ? a.lanes : b.lanes);
 }
-ECG_HD float select(bool condition, float a, float b) { return condition ? a : b; }
-ECG_HD double select(bool condition, double a, double b) { return condition ? a : b; }
 
 // Sum of the lanes in a fixed order (halves folded together), so that results do not depend on
 // anything but W.
@@ -76,20 +91,14 @@ ECG_HD T sum_lanes(Pack<T, W> p) {
   }
   return part[0];
 }
-ECG_HD float sum_lanes(float x) { return x; }
-ECG_HD double sum_lanes(double x) { return x; }
 
-// The scalar type behind a real-like type, and how many lanes it has.
-template <class R>
-struct RealTraits {
-  using Scalar = R;
-  static constexpr int kWidth = 1;
-};
 template <class T, int W>
 struct RealTraits<Pack<T, W>> {
   using Scalar = T;
   static constexpr int kWidth = W;
 };
+
+#endif
 
 template <class R>
 ECG_HD R load_real(const typename RealTraits<R>::Scalar* from) {

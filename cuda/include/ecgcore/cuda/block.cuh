@@ -49,10 +49,19 @@ class DeviceBlock {
   unsigned char* shared_;
 };
 
+template <class Program>
+constexpr int blocks_per_sm() {
+  if constexpr (requires { Program::kBlocksPerSm; }) {
+    return Program::kBlocksPerSm;
+  } else {
+    return 1;
+  }
+}
+
 // Every phase ends with a barrier, so shared memory is free again when the next block of work
 // begins.
 template <class Program>
-__global__ void __launch_bounds__(Program::kThreads)
+__global__ void __launch_bounds__(Program::kThreads, blocks_per_sm<Program>())
     run_blocks(const __grid_constant__ Program program) {
   extern __shared__ __align__(16) unsigned char shared[];
   const int64_t blocks = program.blocks();

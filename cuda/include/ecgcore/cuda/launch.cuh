@@ -29,9 +29,11 @@ Error launch(const Program& program, Stream stream) {
     if (status != cudaSuccess) return error_text(status);
   }
   // A grid has at most 2³¹ - 1 blocks; run_blocks strides over the rest.
-  const auto grid = static_cast<unsigned>(std::min<int64_t>(blocks, 0x7fffffff));
+  int64_t grid = std::min<int64_t>(blocks, 0x7fffffff);
+  if constexpr (requires { program.max_grid(); }) grid = std::min(grid, program.max_grid());
   void* arguments[] = {const_cast<Program*>(&program)};
-  return error_text(cudaLaunchKernel(kernel, dim3(grid), dim3(Program::kThreads), arguments, shared,
+  return error_text(cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(grid)),
+                                     dim3(Program::kThreads), arguments, shared,
                                      static_cast<cudaStream_t>(stream)));
 }
 
