@@ -23,7 +23,7 @@ function(ecg_add_kernels target)
       $<TARGET_PROPERTY:${target},INTERFACE_COMPILE_DEFINITIONS>)
     # Contraction to FMA is wanted; errno and floating-point traps are not used.
     target_compile_options(${target}_${level} PRIVATE
-      -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast ${ECG_MARCH_${level}})
+      $<IF:$<BOOL:${ECGCORE_SANITIZE}>,-O1,-O3> -fno-math-errno -fno-trapping-math -ffp-contract=fast ${ECG_MARCH_${level}})
     target_sources(${target} INTERFACE $<TARGET_OBJECTS:${target}_${level}>)
   endforeach()
 endfunction()

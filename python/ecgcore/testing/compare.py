@@ -123,7 +123,7 @@ def evaluate(
     return found
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def truth(case: Case, dtype: torch.dtype, dy_dtype: torch.dtype) -> dict[str, Tensor]:
     """What the double precision reference makes of the ``dtype`` inputs of ``case``."""
     return evaluate(reference(case.op), upcast(case.inputs(dtype)), case.wrt, dy_dtype)
