@@ -30,8 +30,8 @@ test: lint $(VENV)/.extras
 	@$(MAKE) --no-print-directory sanitize
 
 lint: $(VENV)/.extras
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
+	$(PY) -m ruff check python tests bench
+	$(PY) -m ruff format --check python tests bench
 	$(PY) -m mypy
 	find cpp cuda tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format --dry-run -Werror
 

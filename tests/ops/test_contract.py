@@ -86,7 +86,7 @@ def test_only_the_gradients_asked_for_are_computed_and_they_do_not_change() -> N
 def test_opcheck_is_clean_for_every_native_op_called(op: str) -> None:
     """opcheck on the exact calls that the public function and its backward make of
     ``torch.ops.ecgcore``."""
-    for case in cases(op, "gradcheck"):
+    for case in cases(op, "gradcheck")[1::2]:  # every kind of argument; a call takes a second
         calls = record_calls(case)
         assert calls, f"{op} calls no native op"
         for function, args in calls:
