@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -91,6 +92,18 @@ def test_a_model_that_does_not_fit_the_data_is_told_so() -> None:
         load_records(dataset, replace(config, sampling_rate=500.0), channels=8, classes=5)
 
 
+def test_a_limit_takes_records_spread_over_the_data_set() -> None:
+    config = DataConfig(records=10, segment_length=1000)
+    dataset = open_dataset(config)
+    told: list[tuple[int, int]] = []
+    records = load_records(
+        dataset, config, channels=8, classes=5, limit=4, progress=lambda *done: told.append(done)
+    )
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    for i, j in enumerate((0, 2, 5, 7)):
+        assert torch.equal(records.x[i, 0], dataset[j][0][data.LEADS.index("I")])
+
+
 def test_values_that_are_not_finite_are_found() -> None:
     x = torch.zeros(3, 12, 10)
     x[1, 6, 3] = float("nan")
@@ -99,13 +112,13 @@ def test_values_that_are_not_finite_are_found() -> None:
         load_records(dataset, DataConfig(segment_length=10), channels=8, classes=3)
 
 
-def test_a_folder_is_recognised_or_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_folder_is_recognised_or_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none does not exist"):
         open_dataset(DataConfig(data_directory=str(tmp_path / "none")))
     with pytest.raises(DataError, match="holds neither PTB-XL"):
         open_dataset(DataConfig(data_directory=str(tmp_path)))
-    with pytest.raises(ConfigError, match="no folder is given; use --data PATH"):
+    with pytest.raises(ConfigError, match="no folder is given; use --data"):
         open_dataset(DataConfig(source="ptbxl"))
     (tmp_path / "ptbxl_database.csv").touch()
-    with pytest.raises(ConfigError, match=r"100.*500"):
+    with pytest.raises(ValueError, match=r"100.*500"):
         open_dataset(DataConfig(data_directory=str(tmp_path), sampling_rate=250))

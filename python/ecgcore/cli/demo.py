@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,12 +32,12 @@ from ecgcore.cli.common import (
 from ecgcore.cli.demo_report import Demo, Draw, write_report
 from ecgcore.cli.train import TrainingBar
 from ecgcore.diffusion import NoiseSchedule
-from ecgcore.diffusion.launch import Plan, train
+from ecgcore.diffusion.launch import Plan, build_model, read_records, train
 from ecgcore.diffusion.starts import class_starts
 from ecgcore.errors import DataError
 from ecgcore.sampling import ECGBatch, sample
-from ecgcore.train import World, load_records, open_dataset, read_log
-from ecgcore.train.records import Dataset, Records, simulated
+from ecgcore.train import Records, World, open_dataset, read_log
+from ecgcore.train.records import Dataset, simulated
 
 UNSEEN = 100
 """Records to compare with, at most."""
@@ -71,12 +72,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     print("1/3 training a small SSSD-ECG", file=sys.stderr)
     with TrainingBar() as bar:
+        model = build_model(plan)
+        plan = replace(plan, model=cast(dict[str, Any], model.config))
+        records = read_records(plan, model, None, bar.reading, limit=plan.data.records)
         model, progress = train(
             plan,
             out / "run",
+            data=records,
             world=World(device=resolve_device(arguments.device)),
             callback=bar.step,
-            reading=bar.reading,
         )
     if progress.interrupted:
         print(f"stopped after step {progress.step}; the same command goes on", file=sys.stderr)
@@ -84,20 +88,21 @@ def run(arguments: argparse.Namespace) -> int:
 
     print("2/3 drawing ECGs", file=sys.stderr)
     draws = [
-        draw(plan, model, arguments.n, arguments.seed, from_classes=False),
-        draw(plan, model, arguments.n, arguments.seed, from_classes=True),
+        draw_from_noise(plan, model, arguments.n, arguments.seed),
+        draw_from_classes(plan, model, records, arguments.n, arguments.seed),
     ]
     draws[0].batch.to_npy(out / "white_noise")
     draws[1].batch.to_npy(out / "class_gaussian")
 
     print("3/3 writing the report", file=sys.stderr)
-    real, labels, seen = to_compare_with(plan)
+    real, labels, seen = to_compare_with(plan, model)
     demo = Demo(
         plan=plan,
         draws=draws,
         real=real,
         real_labels=labels,
         real_was_seen=seen,
+        records=len(records),
         log=read_log(out / "run"),
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         training_seconds=progress.seconds,
@@ -107,16 +112,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def draw(plan: Plan, model: nn.Module, n: int, seed: int, *, from_classes: bool) -> Draw:
-    """``n`` ECGs, each class in turn, from white noise or from the Gaussians of the classes."""
+def draw_from_noise(plan: Plan, model: nn.Module, n: int, seed: int) -> Draw:
+    """``n`` ECGs, each class in turn, from white noise: what ``model.sample`` does."""
     began = time.perf_counter()
-    T = plan.model["diffusion"]["T"]
-    if not from_classes:
-        batch = sample(model, n=n, seed=seed, batch_size=n, progress=True)
-        return Draw("white noise", batch, T, time.perf_counter() - began)
-    records = read(plan, open_dataset(plan.data))
+    batch = sample(model, n=n, seed=seed, batch_size=n, progress=True)
+    return Draw("white noise", batch, plan.model["diffusion"]["T"], time.perf_counter() - began)
+
+
+def draw_from_classes(plan: Plan, model: nn.Module, records: Records, n: int, seed: int) -> Draw:
+    """``n`` ECGs, each class in turn, from the Gaussians of the classes' training segments."""
+    began = time.perf_counter()
     schedule = NoiseSchedule.linear(**plan.model["diffusion"])
-    first = round(START * T) - 1
+    first = round(START * schedule.T) - 1
     random = torch.Generator().manual_seed(seed)
     labels = torch.eye(len(records.class_names))[torch.arange(n) % len(records.class_names)]
     start = class_starts(*records.batch(0, len(records), seed), labels, first, schedule, random)
@@ -147,14 +154,14 @@ def demo_plan(arguments: argparse.Namespace) -> Plan:
     limits = {"max_minutes": arguments.max_minutes, "max_steps": arguments.max_steps}
     if any(limits.values()):  # instead of the config's limit, not beside it
         limits = {"epochs": None, "n_iters": None, **limits}
-        plan = Plan(plan.model, replace(plan.train, **limits), plan.data)
+        plan = replace(plan, train=replace(plan.train, **limits))
     plan = plan.replace(seed=arguments.seed)
     if arguments.data is not None:
         plan = plan.replace(data={"source": None, "data_directory": arguments.data})
     return plan
 
 
-def to_compare_with(plan: Plan) -> tuple[Tensor, Tensor, bool]:
+def to_compare_with(plan: Plan, model: nn.Module) -> tuple[Tensor, Tensor, bool]:
     """Records ``(n, 12, L)`` in mV cut as in training, their labels, and whether they were trained
     on.
 
@@ -171,16 +178,9 @@ def to_compare_with(plan: Plan) -> tuple[Tensor, Tensor, bool]:
             dataset = open_dataset(config, split="test")
         except DataError:
             dataset, seen = open_dataset(config), True
-    records = read(plan, dataset)
-    x, labels = records.batch(0, min(len(records), UNSEEN), seed=1)
+    records = read_records(plan, model, dataset, limit=UNSEEN)
+    x, labels = records.batch(0, len(records), seed=1)
     return twelve_leads(x, records), labels, seen
-
-
-def read(plan: Plan, dataset: Dataset) -> Records:
-    model = plan.model["model"]
-    return load_records(
-        dataset, plan.data, channels=model["in_channels"], classes=model["label_embed_classes"]
-    )
 
 
 def twelve_leads(x: Tensor, records: Records) -> Tensor:

@@ -48,6 +48,8 @@ class Demo:
     real_labels: Tensor
     real_was_seen: bool
     """Whether they were trained on, for want of others."""
+    records: int
+    """Number of records trained on."""
     log: Sequence[Mapping[str, Any]]
     parameters: int
     training_seconds: float
@@ -94,7 +96,7 @@ def write_report(demo: Demo, path: Path) -> str:
     ]
     seconds = demo.real.shape[-1] / fs
     lead = (
-        f"{losses[-1][0]} training steps on {_source(demo.plan)} in {demo.training_seconds:.0f} s, "
+        f"{losses[-1][0]} training steps on {_source(demo)} in {demo.training_seconds:.0f} s, "
         f"then {len(demo.draws[0].batch)} ECGs of {seconds:g} s from each start."
     )
     report.html_report(
@@ -103,9 +105,9 @@ def write_report(demo: Demo, path: Path) -> str:
     return "\n".join(verdicts)
 
 
-def _source(plan: Plan) -> str:
-    folder = plan.data.data_directory
-    return f"{plan.data.records} simulated ECGs" if folder is None else f"the records in {folder}"
+def _source(demo: Demo) -> str:
+    folder = demo.plan.data.data_directory
+    return f"{demo.records} {'simulated ECGs' if folder is None else f'records of {folder}'}"
 
 
 def _explain(demo: Demo) -> str:
@@ -177,7 +179,7 @@ def _recipe(demo: Demo) -> list[tuple[str, str]]:
     return [
         ("model", f"SSSD-ECG, {model['num_res_layers']} blocks, {model['res_channels']} channels"),
         ("parameters", f"{demo.parameters:,} trained"),
-        ("records", f"{_source(demo.plan)}, segments of {data.segment_length} samples"),
+        ("records", f"{_source(demo)}, segments of {data.segment_length} samples"),
         ("noise schedule", f"{diffusion['T']} steps, beta to {diffusion['beta_T']:g}"),
         (
             "training",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -53,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     plan = Plan.read(arguments.config).replace(
-        n_iters=arguments.epochs,
         max_steps=arguments.max_steps,
         max_minutes=arguments.max_minutes,
         batch_size=arguments.batch_size,
@@ -61,6 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         init=arguments.init,
     )
+    if arguments.epochs is not None:
+        limit = {"epochs": arguments.epochs, "n_iters": None}
+        plan = replace(plan, train=replace(plan.train, **limit))
     out = Path(arguments.out or Path("runs") / Path(arguments.config).stem)
     with connect(resolve_device(arguments.device)) as world, TrainingBar(show=world.first) as bar:
         _, progress = train(

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from ecgcore import checkpoint, models, sampling
+from ecgcore import checkpoint, compat, models, sampling
 from ecgcore.diffusion.schedule import NoiseSchedule
 from ecgcore.diffusion.train import fit
 from ecgcore.errors import ConfigError
@@ -19,7 +19,7 @@ from ecgcore.models.card import ModelCard
 from ecgcore.train.config import DataConfig, TrainConfig, read_section, write_section
 from ecgcore.train.distributed import World
 from ecgcore.train.keeper import Progress
-from ecgcore.train.records import Dataset, load_records, open_dataset
+from ecgcore.train.records import Dataset, Records, load_records, open_dataset
 from ecgcore.train.run import RunFolder
 
 
@@ -48,7 +48,11 @@ class Plan:
                     "a diffusion model needs model, diffusion and train"
                 )
         return cls(
-            model={key: values[key] for key in ("model_name", "model", "diffusion")},
+            model={
+                "model_name": values["model_name"],
+                "model": values["model"],
+                "diffusion": compat.DIFFUSION | values["diffusion"],
+            },
             train=read_section(TrainConfig, values["train"], "train"),
             data=read_section(DataConfig, values.get("dataset", {}), "dataset"),
         )
@@ -68,12 +72,12 @@ class Plan:
         }
 
 
-def build_model(plan: Plan) -> nn.Module:
-    """A new model with weights drawn from the run's seed, or the one in the file ``train.init``."""
+def build_model(plan: Plan, *, init: bool = True) -> nn.Module:
+    """A new model with weights drawn from the run's seed, or those of the file ``train.init``."""
     with torch.random.fork_rng([]):
         torch.manual_seed(plan.train.seed)
         model = models.from_config(plan.model)
-    if plan.train.init is not None:
+    if init and plan.train.init is not None:
         source = checkpoint.load(plan.train.init)
         theirs, ours = source.state_dict(), model.state_dict()
         wrong = [k for k in ours.keys() | theirs.keys() if _shape(ours, k) != _shape(theirs, k)]
@@ -88,6 +92,26 @@ def build_model(plan: Plan) -> nn.Module:
     return model
 
 
+def read_records(
+    plan: Plan,
+    model: nn.Module,
+    dataset: Dataset | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    limit: int | None = None,
+) -> Records:
+    """The records of ``dataset`` (default: the plan's own) as ``model`` wants them."""
+    section = cast(dict[str, Any], model.config)["model"]
+    return load_records(
+        open_dataset(plan.data) if dataset is None else dataset,
+        plan.data,
+        channels=section["in_channels"],
+        classes=section["label_embed_classes"],
+        limit=limit,
+        progress=progress,
+    )
+
+
 def _shape(state: Mapping[str, torch.Tensor], key: str) -> tuple[int, ...] | None:
     return tuple(state[key].shape) if key in state else None
 
@@ -96,7 +120,7 @@ def train(
     config: str | Path | Mapping[str, Any] | Plan,
     out: str | Path,
     *,
-    data: str | Path | Dataset | None = None,
+    data: str | Path | Dataset | Records | None = None,
     resume: bool = True,
     world: World | None = None,
     callback: Callable[[Progress], None] | None = None,
@@ -105,8 +129,8 @@ def train(
     """Train the model that ``config`` describes, in the run folder ``out``.
 
     Args:
-        data: a folder (PTB-XL, or ``train_data.npy`` and its labels) or a data set; default: the
-            config's ``dataset.data_directory``, else simulated records.
+        data: a folder (PTB-XL, or ``train_data.npy`` and its labels), a data set, or records
+            already read; default: the config's ``dataset.data_directory``, else simulated records.
         resume: continue the run in ``out``, if there is one.
         callback: called with the Progress after every step.
         reading: called with (records read, records in all) while the data is read.
@@ -119,15 +143,9 @@ def train(
     if isinstance(data, str | Path):
         plan = plan.replace(data={"source": None, "data_directory": str(data)})
         data = None
-    model = build_model(plan)
-    dataset = open_dataset(plan.data) if data is None else data
-    records = load_records(
-        dataset,
-        plan.data,
-        channels=plan.model["model"]["in_channels"],
-        classes=plan.model["model"].get("label_embed_classes", 0),
-        progress=reading,
-    )
+    run = RunFolder(out)
+    model = build_model(plan, init=not (resume and run.state_path.exists()))
+    records = data if isinstance(data, Records) else read_records(plan, model, data, reading)
     schedule = NoiseSchedule.linear(**plan.model["diffusion"])
     model.card = ModelCard(  # type: ignore[assignment]
         class_names=records.class_names if records.y.shape[1] else (),
@@ -143,7 +161,7 @@ def train(
         records,
         schedule,
         plan.train,
-        run=RunFolder(out),
+        run=run,
         run_config=plan.to_dict(),
         resume=resume,
         world=world,

@@ -130,6 +130,7 @@ def load_records(
     *,
     channels: int,
     classes: int,
+    limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Records:
     """Read every record of ``dataset`` into memory, as a model with ``channels`` and ``classes``
@@ -137,6 +138,9 @@ def load_records(
 
     Eight channels are the leads of ``config.basis``, twelve the reference's order
     (``data.REFERENCE_LEADS``).
+
+    ``limit`` reads at most so many records, spread evenly over the data set. ``progress`` is told
+    after each how many are read, of how many.
 
     Raises:
         ConfigError: the model's channels, classes, segment length or sampling rate do not fit the
@@ -157,11 +161,12 @@ def load_records(
         )
     leads = _channel_names(channels, config)
 
-    x, y = None, torch.empty(len(dataset), classes)
-    for i in range(len(dataset)):
-        signal, label = dataset[i]
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    x, y = None, torch.empty(count, classes)
+    for i in range(count):
+        signal, label = dataset[i * len(dataset) // count]
         if x is None:
-            x = torch.empty(len(dataset), channels, signal.shape[-1])
+            x = torch.empty(count, channels, signal.shape[-1])
         if signal.shape[-1] != x.shape[-1]:
             raise DataError(
                 f"record {i} has {signal.shape[-1]} samples, those before it {x.shape[-1]}"
@@ -169,7 +174,7 @@ def load_records(
         x[i] = _to_channels(signal, leads, config)
         y[i] = label[:classes]
         if progress is not None:
-            progress(i + 1, len(dataset))
+            progress(i + 1, count)
     assert x is not None
     if not (bad := torch.isfinite(x).flatten(1).all(1)).all():
         raise DataError(f"record {int((~bad).nonzero()[0])} holds values that are not finite")
