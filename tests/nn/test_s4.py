@@ -293,6 +293,26 @@ def test_tensors_made_in_inference_mode_are_not_trusted(counted):
     assert len(made) == 2
 
 
+def test_inference_mode_leaves_nothing_behind_that_training_could_not_use(counted):
+    s4, u, made = counted
+    with torch.inference_mode():
+        s4(u)
+        s4(torch.randn(1, 4, 20))  # doubles the kernel's length
+        s4(u)
+    for p in s4.parameters():
+        p.requires_grad_(False)
+    x = u.clone().requires_grad_()
+    count = len(made)
+    s4(x)[0].sum().backward()
+    assert len(made) == count  # the spectrum made in inference mode
+    assert x.grad.abs().sum() > 0
+    s4.requires_grad_(True).train()
+    s4(u)[0].sum().backward()
+    with torch.inference_mode():
+        s4(torch.randn(1, 4, 40))
+    s4(u)[0].sum().backward()
+
+
 def test_under_ddp(tmp_path):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1

@@ -33,7 +33,10 @@ class SpectrumCache:
             old_key, _, old_stamps, value = self._entry
             if (old_key, old_stamps) == (key, stamps):
                 return value
-        value = make()
+        # Not as an inference tensor, whatever the mode now: a later call may want gradients for its
+        # input, with the spectrum as a constant.
+        with torch.inference_mode(False), torch.no_grad():
+            value = make()
         # Making it may double the kernel's length, which replaces its buffers: then the next call
         # finds other stamps and makes it once more.
         self._entry = (key, tuple(t.detach() for t in sources), stamps, value)

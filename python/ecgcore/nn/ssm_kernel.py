@@ -205,16 +205,18 @@ class SSKernelNPLR(nn.Module):
         low_rank = torch.einsum("rhn,rsh->shn", P.expand(-1, self.H, -1), both.to(P.dtype))
         return state / dt[:, None] + (w * state - low_rank) / 2
 
-    @torch.no_grad()
     def double_length(self) -> None:
         """Double the internal length: ``C (I - Abar^L)(I + Abar^L)``, and nodes for ``2L``.
 
         Changes the parameter ``C`` and the shape of the buffers, for good. :meth:`forward` does it
         where more samples are asked for; an optimiser's state stays valid.
         """
-        self._scale_output(+1)
-        self.L *= 2
-        self._set_nodes(*reference_nodes(self.L, self.omega.dtype, self.omega.device))
+        # New buffers are to be of the kind of the old ones, whatever mode forward runs in: inference
+        # tensors would be of no use to training later.
+        with torch.inference_mode(self.omega.is_inference()):
+            self._scale_output(+1)
+            self.L *= 2
+            self._set_nodes(*reference_nodes(self.L, self.omega.dtype, self.omega.device))
 
     @torch.no_grad()
     def _scale_output(self, sign: int) -> None:
