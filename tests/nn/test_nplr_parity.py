@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import ecgcore
 from ecgcore.nn import HippoSSKernel, SSKernelNPLR
 from ecgcore.testing.compare import relative_error
 from support import Recorded, recorded, recorded_names
@@ -58,10 +59,12 @@ def check_grads(grads: dict, r: Recorded, key: str, limit: float, limit_C: float
         assert error <= (limit_C if path == "state/C" else limit), (path, error)
 
 
+@pytest.mark.parametrize("backend", ["native", "reference"])
 @pytest.mark.parametrize("name", NAMES)
-def test_float32_with_the_stored_nodes(name):
+def test_float32_with_the_stored_nodes(name, backend):
     r = recorded(name)
-    K, K_state, grads = run(build(r), r, torch.float32)
+    with ecgcore.backend(backend):
+        K, K_state, grads = run(build(r), r, torch.float32)
     assert K.shape[-1] == r.config["L_returned"]
     assert relative_error(K, r["out/K"]) <= 1e-5
     assert relative_error(K, r["out64/K_f32nodes"]) <= 1e-5

@@ -376,6 +376,22 @@ def test_empty_batch():
     assert (s4.kernel.kernel.C.grad == 0).all()
 
 
+def test_compiles_without_a_graph_break():
+    layer = nn.S4Layer(6, 16, N=4)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    x = torch.randn(16, 2, 6)
+    y = compiled(x)
+    assert relative_error(y, layer(x)) <= 1e-6
+    y.square().sum().backward()
+    grads = {name: p.grad.clone() for name, p in layer.named_parameters()}
+    layer.zero_grad()
+    layer(x).square().sum().backward()
+    for name, p in layer.named_parameters():
+        assert relative_error(grads[name], p.grad) <= 1e-5, name
+    with torch.no_grad():
+        assert relative_error(compiled.eval()(x), layer.eval()(x)) <= 1e-6
+
+
 def test_meta_device_costs_nothing_and_loads_by_assignment():
     source = nn.S4Layer(6, 16, N=4).eval()
     with torch.device("meta"):
