@@ -17,6 +17,7 @@ from support import NO_SHARED, ROOT
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "one_isa: run on the best CPU instruction set only")
+    config.addinivalue_line("markers", "no_sanitizer: leave out of the sanitizer run")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

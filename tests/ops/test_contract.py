@@ -126,6 +126,7 @@ def record_calls(case: Case) -> list[tuple[Any, tuple[Any, ...]]]:
 
 
 @pytest.mark.one_isa
+@pytest.mark.no_sanitizer
 @pytest.mark.parametrize("op", OPS)
 def test_compiles_without_a_graph_break_forward_and_backward(op: str) -> None:
     case = quick(op)
@@ -138,6 +139,7 @@ def test_compiles_without_a_graph_break_forward_and_backward(op: str) -> None:
 
 
 @pytest.mark.one_isa
+@pytest.mark.no_sanitizer
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex")
 def test_compiles_with_inductor_and_dynamic_batch() -> None:
@@ -387,3 +389,14 @@ def test_meta_tensors_only_carry_shapes() -> None:
             expected.dtype,
             "meta",
         )
+
+
+@pytest.mark.one_isa
+def test_every_op_has_its_kernel_fake_and_gradient_on_each_device_built_for() -> None:
+    built_for = ["CPU"] + ["CUDA"] * (ecgcore.backends()["build"]["cuda"] is not None)
+    names = [n for n in torch._C._dispatch_get_all_op_names() if n.startswith("ecgcore::")]
+    assert {"ecgcore::cauchy", "ecgcore::nplr_spectrum", "ecgcore::s4_conv"} <= set(names)
+    for name in names:
+        for key in (*built_for, "Autograd"):
+            assert torch._C._dispatch_has_kernel_for_dispatch_key(name, key), f"{name}: no {key}"
+        assert torch._library.simple_registry.singleton.find(name).fake_impl.kernel, f"{name}: fake"
