@@ -211,8 +211,8 @@ class SSKernelNPLR(nn.Module):
         Changes the parameter ``C`` and the shape of the buffers, for good. :meth:`forward` does it
         where more samples are asked for; an optimiser's state stays valid.
         """
-        # New buffers are to be of the kind of the old ones, whatever mode forward runs in: inference
-        # tensors would be of no use to training later.
+        # The new buffers must be of the old ones' kind, whatever mode forward runs in: training
+        # could not use inference tensors.
         with torch.inference_mode(self.omega.is_inference()):
             self._scale_output(+1)
             self.L *= 2
