@@ -1,10 +1,11 @@
 """Starting points between data and white noise: the Gaussian of each class's training segments.
 
 A small network decides rhythm poorly at the noisiest steps, where hardly anything of the signal is
-left to see. Mean and covariance of aligned segments know what is common to a class, the place of
-its beats above all. Drawing a segment from that Gaussian, noising it to a middle step and going on
-from there (SDEdit; Meng et al., 2022) leaves the network the steps it does well. What such a start
-gives away must be said with the result: it carries class and first beat by itself.
+left to see. There the best denoiser is nearly that of a Gaussian with the data's mean and covariance
+(Wang, Vastola, "The unreasonable effectiveness of Gaussian score approximation", 2024), and its
+part of the way needs no steps: draw from the Gaussian, noise it to a middle step, go on from there
+with the network. What such a start gives away must be said with the result: class and place of the
+first beat come from it.
 """
 
 from __future__ import annotations
