@@ -96,32 +96,37 @@ part_bench() {
   "$python" bench/ops.py --device "$device" --no-keops $quick --json "$out/bench.json"
 }
 
-# Seconds. Without a GPU nobody waits for the machine.
-declare -A LIMIT=([environment]=20 [build]=150 [check]=60 [sanitize]=150 [bench]=95)
-# A result folder may have come from another machine; what was built there has not.
-[ -z "$site" ] && [ ! -d "$built/ecgcore" ] && rm -f "$out/build.done"
-status=0
-for part in "${PARTS[@]}"; do
-  if [ ${#chosen[@]} -gt 0 ]; then
-    [[ " ${chosen[*]} " == *" $part "* ]] || continue
-  elif [ -e "$out/$part.done" ]; then
-    echo "== $part: done before"
-    continue
-  fi
-  rm -f "$out/$part.done"
-  echo "== $part"
-  begin=$SECONDS
-  export -f "part_$part"
-  export device carry out quick site python built
-  limit=${LIMIT[$part]}
-  [ "$device" = cpu ] && limit=$((10 * limit))
-  timeout "$limit" bash -uo pipefail -c "part_$part" 2>&1 | tee "$out/$part.txt"
-  code=${PIPESTATUS[0]}
-  [ "$code" -eq 124 ] && echo "stopped after $limit s" | tee -a "$out/$part.txt"
-  if [ "$code" -eq 0 ]; then touch "$out/$part.done"; word=passed; else status=1; word="FAILED ($code)"; fi
-  echo "$part: $word, $((SECONDS - begin)) s" | tee -a "$out/summary.txt"
-  # Without a package nothing below can run.
-  [ "$part" = build ] && [ "$code" -ne 0 ] && break
-done
-echo "results: $out"
-exit $status
+# A function, so that bash has read all of it before any part runs.
+run_parts() {
+  # Seconds. Without a GPU nobody waits for the machine.
+  declare -A LIMIT=([environment]=20 [build]=150 [check]=60 [sanitize]=150 [bench]=95)
+  # A result folder may have come from another machine; what was built there has not.
+  [ -z "$site" ] && [ ! -d "$built/ecgcore" ] && rm -f "$out/build.done"
+  status=0
+  for part in "${PARTS[@]}"; do
+    if [ ${#chosen[@]} -gt 0 ]; then
+      [[ " ${chosen[*]} " == *" $part "* ]] || continue
+    elif [ -e "$out/$part.done" ]; then
+      echo "== $part: done before"
+      continue
+    fi
+    rm -f "$out/$part.done"
+    echo "== $part"
+    begin=$SECONDS
+    export -f "part_$part"
+    export device carry out quick site python built
+    limit=${LIMIT[$part]}
+    [ "$device" = cpu ] && limit=$((10 * limit))
+    timeout "$limit" bash -uo pipefail -c "part_$part" 2>&1 | tee "$out/$part.txt"
+    code=${PIPESTATUS[0]}
+    [ "$code" -eq 124 ] && echo "stopped after $limit s" | tee -a "$out/$part.txt"
+    if [ "$code" -eq 0 ]; then touch "$out/$part.done"; word=passed; else status=1; word="FAILED ($code)"; fi
+    echo "$part: $word, $((SECONDS - begin)) s" | tee -a "$out/summary.txt"
+    # Without a package nothing below can run.
+    [ "$part" = build ] && [ "$code" -ne 0 ] && break
+  done
+  echo "results: $out"
+  return $status
+}
+
+run_parts; exit $?
