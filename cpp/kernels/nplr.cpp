@@ -135,6 +135,7 @@ struct Sums {
 
   Columns columns;
   int64_t products;
+  T* vectors;  // (1 + columns, 2, N): a row of the table, and all columns, split
   T* weights;  // (products, 2, N): q and p
   T* planes;   // (products, 2, planes): sums over q, over p
   Complex<R>*rho, *inverse, *U, *V, *work;
@@ -145,6 +146,7 @@ struct Sums {
     };
     columns = range;
     products = (args.rows + args.rank) * range.size();
+    vectors = pieces.take(args.modes * 2 * (range.size() + 1));
     weights = pieces.take(args.modes * products * 2);
     planes = pieces.take(products * 2 * kPlanes);
     rho = packs(products);
@@ -155,20 +157,30 @@ struct Sums {
   }
 
   void load_weights(const NplrArgs<T>& args, const Feature<T, W>& feature, int64_t h) {
-    const int64_t rows = args.rows + args.rank;
+    const int64_t rows = args.rows + args.rank, N = args.modes;
+    for (int64_t j = 0; j < columns.size(); ++j) {
+      split(column_vector(args, columns.begin + j, h), N, vectors + 2 * (j + 1) * N);
+    }
     for (int64_t i = 0; i < rows; ++i) {
-      const T* x = row_vector(args, i, h);
-      for (int64_t j = columns.begin; j < columns.end; ++j) {
-        const T* y = column_vector(args, j, h);
-        T* ECG_RESTRICT to = weights + 2 * (i * columns.size() + j - columns.begin) * args.modes;
-        for (int64_t n = 0; n < args.modes; ++n) {
-          const auto weight = nplr_weights(Complex<T>{x[2 * n], x[2 * n + 1]},
-                                           Complex<T>{y[2 * n], y[2 * n + 1]}, feature.mode(n));
+      const T* ECG_RESTRICT x = split(row_vector(args, i, h), N, vectors);
+      for (int64_t j = 0; j < columns.size(); ++j) {
+        const T* ECG_RESTRICT y = vectors + 2 * (j + 1) * N;
+        T* ECG_RESTRICT to = weights + 2 * (i * columns.size() + j) * N;
+        for (int64_t n = 0; n < N; ++n) {
+          const auto weight =
+              nplr_weights(Complex<T>{x[n], x[N + n]}, Complex<T>{y[n], y[N + n]}, feature.mode(n));
           to[n] = weight.re;
-          to[args.modes + n] = weight.im;
+          to[N + n] = weight.im;
         }
       }
     }
+  }
+  static const T* split(const T* ECG_RESTRICT from, int64_t count, T* ECG_RESTRICT to) {
+    for (int64_t n = 0; n < count; ++n) {
+      to[n] = from[2 * n];
+      to[count + n] = from[2 * n + 1];
+    }
+    return to;
   }
 
   void form(const Feature<T, W>& feature, int64_t modes) {
