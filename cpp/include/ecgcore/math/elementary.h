@@ -4,7 +4,7 @@
 // thread, or a host loop) and double precision go to the C library.
 #pragma once
 
-#include <math.h>
+#include <cmath>
 
 #include "ecgcore/math/pack.h"
 

@@ -15,7 +15,7 @@
 // loads and stores.
 #pragma once
 
-#include <math.h>
+#include <cmath>
 
 #include "ecgcore/cuda/memory.h"
 #include "ecgcore/math/block.h"
