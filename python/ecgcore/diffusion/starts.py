@@ -3,9 +3,9 @@
 A small network decides rhythm poorly at the noisiest steps, where hardly anything of the signal is
 left to see. There the best denoiser is nearly that of a Gaussian with the data's mean and
 covariance (Wang, Vastola, "The unreasonable effectiveness of Gaussian score approximation", 2024),
-and its part of the way needs no steps: draw from the Gaussian, noise it to a middle step, go on from there
-with the network. What such a start gives away must be said with the result: class and place of the
-first beat come from it.
+and its part of the way needs no steps: draw from the Gaussian, noise it to a middle step, go on
+from there with the network. What such a start gives away must be said with the result: class and
+place of the first beat come from it.
 """
 
 from __future__ import annotations
