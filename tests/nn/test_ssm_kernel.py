@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from ecgcore.nn import HippoSSKernel, SSKernelNPLR, discrete
+from ecgcore.nn import HippoSSKernel, SSKernelNPLR
+from ecgcore.ops import discrete
 from ecgcore.testing.compare import relative_error
 
 

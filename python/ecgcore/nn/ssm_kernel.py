@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ecgcore import ops
-from ecgcore.nn import discrete, hippo
+from ecgcore.nn import hippo
+from ecgcore.ops import discrete
 
 ODD_LENGTHS = ("exact", "reference")
 _COMPLEX_OF = {torch.float32: torch.complex64, torch.float64: torch.complex128}

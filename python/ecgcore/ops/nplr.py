@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ecgcore import _backend
-from ecgcore.ops import _shared
+from ecgcore.ops import _shared, discrete
 
 
 def nplr_spectrum(
@@ -241,28 +241,14 @@ def exact_nodes(L: int, device: torch.device | None = None) -> Tensor:
     return torch.complex((cos - sin) * (cos + sin), -2 * sin * cos)
 
 
-def state_matrix(A: Tensor, P: Tensor, Q: Tensor) -> Tensor:
-    """``diag(A) - sum_r P_r Q_r^T`` on the state of kept modes, then conjugates: (H|1, 2N, 2N)."""
-    a = torch.cat([A, A.conj()], -1)
-    p = torch.cat([P, P.conj()], -1)
-    q = torch.cat([Q, Q.conj()], -1)
-    return torch.diag_embed(a) - torch.einsum("rhn,rhm->hnm", p, q)
-
-
 def corrected_output(A: Tensor, C: Tensor, P: Tensor, Q: Tensor, dt: Tensor, L: int) -> Tensor:
     """``C (I - Abar^L)``, bilinear ``Abar`` of step ``dt``: the C of a kernel cut after L samples.
 
-    Evaluated in float64 on the conjugate-extended state, of which the first N entries are kept.
-    Shapes as in :func:`ecgcore.ops.nplr_spectrum`; differentiable.
+    Evaluated in float64. Shapes as in :func:`ecgcore.ops.nplr_spectrum`; differentiable.
     """
-    wide = torch.complex128
-    half = dt.double()[:, None, None] / 2 * state_matrix(A.to(wide), P.to(wide), Q.to(wide))
-    eye = torch.eye(half.shape[-1], dtype=wide, device=half.device)
-    power = torch.linalg.matrix_power(torch.linalg.solve(eye - half, eye + half), L)
-    c = C.to(wide)
-    c = torch.cat([c, c.conj()], -1)
-    c = c - torch.einsum("chn,hnm->chm", c, power)
-    return c[..., : C.shape[-1]].to(C.dtype)
+    step = discrete.bilinear(discrete.state_matrix(A, P, Q), dt.double())
+    wide = C.to(torch.complex128)
+    return (wide - discrete.rows_times_power(wide, step, L)).to(C.dtype)
 
 
 @torch.library.register_fake("ecgcore::nplr_spectrum")
