@@ -75,6 +75,7 @@ PYBIND11_MODULE(_C, m) {
   py::module_ hooks = m.def_submodule("hooks", "The formulas of floor 1, for tests.");
   ecg::hooks::bind_cauchy(hooks);
   ecg::hooks::bind_nplr(hooks);
+  ecg::hooks::bind_fft(hooks);
 
   py::module_ emulate =
       m.def_submodule("emulate", "The CUDA kernels' block programs on the host, for tests.");

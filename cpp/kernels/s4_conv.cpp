@@ -39,31 +39,37 @@ void load_signal(const E* base, int64_t group, int64_t features, int64_t length,
   for (int64_t j = length; j < padded; ++j) x[j] = R(0);
 }
 
-// The spectrum of a group, in the order of the plan, with the factors the inverse leaves out and
-// the skip D folded in (it adds D to every bin). The pair's entries hold
-// (K_a + K_b)/2 and (K_a - K_b)/2, K_a and K_b the bins modulo z^m - 1 and z^m + 1.
+// D of a group; zeros without it.
 template <class T, class R>
-void load_spectrum(const FftPlan<T>& plan, const T* spectrum, const T* D, int64_t group,
-                   int64_t features, Complex<R>* table) {
+R load_skip(const T* D, int64_t group, int64_t features) {
   constexpr int W = RealTraits<R>::kWidth;
-  const int64_t bins = plan.half() + 1;
-  const Rows<const T, W> rows(spectrum, group, features, 2 * bins);
   R skip(0);
   if (D != nullptr) {
     const Rows<const T, W> weights(D, group, features, 1);
     for (int i = 0; i < W; ++i) skip.lanes[i] = *weights.row[i];
   }
+  return skip;
+}
+
+// The spectrum of a group, in the order of the plan, with the factors the inverse leaves out. The
+// pair's entries hold (K_a + K_b)/2 and (K_a - K_b)/2, K_a and K_b the bins modulo z^m - 1 and
+// z^m + 1. D could be added to every bin, at no cost, but then D u would carry the rounding errors
+// of two transforms.
+template <class T, class R>
+void load_spectrum(const FftPlan<T>& plan, const T* spectrum, int64_t group, int64_t features,
+                   Complex<R>* table) {
+  constexpr int W = RealTraits<R>::kWidth;
+  const int64_t bins = plan.half() + 1;
+  const Rows<const T, W> rows(spectrum, group, features, 2 * bins);
   const R scale(2.0 / static_cast<double>(plan.n));
-  typename R::Vector re[W], im[W];
-  for (int64_t k0 = 0; k0 < bins; k0 += W) {
-    const int count = static_cast<int>(bins - k0 < W ? bins - k0 : W);
-    load_complex<T, W>(rows.row, k0, count, re, im);
-    for (int i = 0; i < count; ++i) {
-      const int32_t place = plan.places[k0 + i];
-      const Complex<R> bin = scale * Complex<R>{R(re[i]) + skip, R(im[i])};
-      table[place >= 0 ? place : -1 - place] = place >= 0 ? bin : conj(bin);
-    }
-  }
+  const int32_t* places = plan.places;
+  load_complex<T, W>(rows.row, bins, [=](int64_t k, R re, R im) {
+    const int64_t place = places[k];
+    const bool conjugate = place < 0;
+    re = scale * re;
+    im = (conjugate ? -scale : scale) * im;
+    table[conjugate ? -1 - place : place] = {re, im};
+  });
   Complex<R>* pair = table + plan.single_bins();
   pair[0].im = pair[1].im = R(0);
   for (int64_t q = 0; q < plan.pair_count(); ++q) {
@@ -97,30 +103,36 @@ struct Multiply {
   }
 };
 
-// Sample j < n/2 of a row whose transforms lie in x and z, after fft_join to n/2.
+// Sample j < n/2 of a row whose transforms lie in x and z, plus its skip.
 template <class R>
 struct Result {
   const R* x;
   const Complex<R>* z;
   int64_t quarter;  // 0: all of it lies in x
+  R skip;
+  const R* signal;
 
   ECG_HD R operator()(int64_t j) const {
-    if (j < quarter) return x[j] + z[j].re;
-    if (j < 2 * quarter) return x[j] + z[j - quarter].im;
-    return x[j];
+    R sum = x[j] + skip * signal[j];
+    if (j < quarter) {
+      sum += z[j].re;
+    } else if (j < 2 * quarter) {
+      sum += z[j - quarter].im;
+    }
+    return sum;
   }
 };
 
 template <class R, class T>
-Result<R> joined(const FftPlan<T>& plan, R* x, const Complex<R>* z) {
+Result<R> joined(const FftPlan<T>& plan, R* x, const Complex<R>* z, R skip, const R* signal) {
   fft_join(plan, plan.half(), x, z);
-  return {x, z, plan.parts > 1 ? plan.part[0].points : 0};
+  return {x, z, plan.parts > 1 ? plan.part[0].points : 0, skip, signal};
 }
 
 template <class T>
 int64_t forward_workspace(const FftPlan<T>& plan) {
-  // x, z, table
-  return kLanes<T> * (plan.half() + plan.n + plan.n + 2);
+  // signal, x, z, table
+  return kLanes<T> * (2 * plan.half() + plan.n + plan.n + 2);
 }
 
 template <class E>
@@ -130,24 +142,27 @@ void forward(const S4ConvArgs<E>& args, const FftPlan<RealOf<E>>& plan, RealOf<E
   using R = Lanes<T>;
   constexpr int W = kLanes<T>;
   const int64_t half = plan.half(), groups = (args.features + W - 1) / W;
-  R* x = reinterpret_cast<R*>(workspace);
+  R* signal = reinterpret_cast<R*>(workspace);
+  R* x = signal + half;
   auto* z = reinterpret_cast<Complex<R>*>(x + half);
   Complex<R>* table = z + half;
+  R skip(0);
   int64_t loaded = -1;
   for (int64_t task = begin; task < end; ++task) {
     const int64_t b = task % args.batch, tile = task / args.batch;
     const int64_t c = tile / groups, group = tile % groups;
     if (tile != loaded) {
-      load_spectrum(plan, args.spectrum + 2 * c * args.features * (half + 1),
-                    args.D == nullptr ? nullptr : args.D + c * args.features, group, args.features,
+      load_spectrum(plan, args.spectrum + 2 * c * args.features * (half + 1), group, args.features,
                     table);
+      skip = load_skip<T, R>(args.D == nullptr ? nullptr : args.D + c * args.features, group,
+                             args.features);
       loaded = tile;
     }
     load_signal(args.u + b * args.features * args.length, group, args.features, args.length, half,
-                x);
+                signal);
     const Multiply<R> visit{table, plan.single_bins()};
-    fft_split(plan, half, x, z, visit);
-    const Result<R> result = joined(plan, x, z);
+    fft_split(plan, half, signal, x, z, visit);
+    const Result<R> result = joined(plan, x, z, skip, signal);
     E* y = args.y + (b * args.channels + c) * args.features * args.length;
     const Rows<E, W> rows(y, group, args.features, args.length);
     if (args.gelu) {
@@ -235,7 +250,7 @@ void store_spectrum_gradient(const FftPlan<T>& plan, const Complex<R>* sum, T* d
 // Places in the workspace of the backward pass, in lanes of T.
 template <class R, class T>
 struct BackwardBuffers {
-  R *x, *signal, *grad, *du, *dD;
+  R *x, *signal, *grad, *du, *D, *dD;
   Complex<R>*z, *u, *tables, *sums;
 
   BackwardBuffers(const FftPlan<T>& plan, int64_t channels, T* workspace) {
@@ -248,16 +263,34 @@ struct BackwardBuffers {
     u = z + half;
     tables = u + half;
     sums = tables + channels * (half + 1);
-    dD = reinterpret_cast<R*>(sums + channels * (half + 1));
+    D = reinterpret_cast<R*>(sums + channels * (half + 1));
+    dD = D + channels;
   }
   static int64_t size(const FftPlan<T>& plan, int64_t channels) {
-    return RealTraits<R>::kWidth * (4 * plan.half() + 2 * plan.n + channels * (2 * plan.n + 5));
+    return RealTraits<R>::kWidth * (4 * plan.half() + 2 * plan.n + channels * (2 * plan.n + 6));
   }
 };
 
 template <class T>
 int64_t backward_workspace(const FftPlan<T>& plan, int64_t channels) {
   return BackwardBuffers<Lanes<T>, T>::size(plan, channels);
+}
+
+// Σ_j a_j b_j, in short partial sums so that rounding errors stay those of a pairwise sum.
+template <class R>
+R inner_product(const R* a, const R* b, int64_t count) {
+  R total(0);
+  for (int64_t begin = 0; begin < count; begin += 64) {
+    const int64_t end = begin + 64 < count ? begin + 64 : count;
+    R part[4] = {R(0), R(0), R(0), R(0)};
+    int64_t j = begin;
+    for (; j + 4 <= end; j += 4) {
+      for (int k = 0; k < 4; ++k) part[k] += a[j + k] * b[j + k];
+    }
+    for (; j < end; ++j) part[0] += a[j] * b[j];
+    total += (part[0] + part[1]) + (part[2] + part[3]);
+  }
+  return total;
 }
 
 // One batch row of one group, all channels.
@@ -268,13 +301,10 @@ void backward_row(const S4ConvBackwardArgs<E>& args, const FftPlan<RealOf<E>>& p
   const int64_t half = plan.half(), length = args.length, plane = args.features * length;
   const int64_t bins = plan.single_bins();
   const bool wants_spectrum = args.dspectrum != nullptr, wants_signal = args.du != nullptr;
-  load_signal(args.u + b * plane, group, args.features, length, half, to.x);
-  if (args.dD != nullptr) {
-    for (int64_t j = 0; j < length; ++j) to.signal[j] = to.x[j];
-  }
+  load_signal(args.u + b * plane, group, args.features, length, half, to.signal);
   if (args.gelu || wants_spectrum) {
     FftKeep<R> keep{to.u};
-    fft_split(plan, half, to.x, to.u, keep);
+    fft_split(plan, half, to.signal, to.x, to.u, keep);
   }
   for (int64_t c = 0; c < args.channels; ++c) {
     const Complex<R>* table = to.tables + c * (half + 1);
@@ -283,28 +313,28 @@ void backward_row(const S4ConvBackwardArgs<E>& args, const FftPlan<RealOf<E>>& p
     if (args.gelu) {
       const MultiplyKept<R> again{to.u, table, plan.pairs, bins};
       fft_from_values(plan, to.z, again);
-      const Result<R> before = joined(plan, to.x, to.z);
+      const Result<R> before = joined(plan, to.x, to.z, to.D[c], to.signal);
       for (int64_t j = 0; j < length; ++j) to.grad[j] *= gelu_slope(before(j));
     }
     if (args.dD != nullptr) {
-      for (int64_t j = 0; j < length; ++j) to.dD[c] += to.grad[j] * to.signal[j];
+      to.dD[c] += inner_product(to.grad, to.signal, half);
     }
     Complex<R>* sum = to.sums + c * (half + 1);
     if (!wants_signal) {
       if (wants_spectrum) {
         const Adjoint<R, true, false> visit{to.u, table, sum, plan.pairs, bins};
-        fft_split(plan, half, to.grad, to.z, visit);
+        fft_split(plan, half, to.grad, to.x, to.z, visit);
       }
       continue;
     }
     if (wants_spectrum) {
       const Adjoint<R, true, true> visit{to.u, table, sum, plan.pairs, bins};
-      fft_split(plan, half, to.grad, to.z, visit);
+      fft_split(plan, half, to.grad, to.x, to.z, visit);
     } else {
       const Adjoint<R, false, true> visit{to.u, table, sum, plan.pairs, bins};
-      fft_split(plan, half, to.grad, to.z, visit);
+      fft_split(plan, half, to.grad, to.x, to.z, visit);
     }
-    const Result<R> du = joined(plan, to.grad, to.z);
+    const Result<R> du = joined(plan, to.x, to.z, to.D[c], to.grad);
     const Rows<E, W> rows(args.du + b * plane, group, args.features, length);
     if (args.channels == 1) {
       store_lanes<RealOf<E>, W>(rows.row, rows.count, length, du);
@@ -327,9 +357,10 @@ void backward(const S4ConvBackwardArgs<E>& args, const FftPlan<RealOf<E>>& plan,
   const BackwardBuffers<R, T> to(plan, args.channels, workspace);
   for (int64_t group = begin; group < end; ++group) {
     for (int64_t c = 0; c < args.channels; ++c) {
-      load_spectrum(plan, args.spectrum + 2 * c * args.features * (half + 1),
-                    args.D == nullptr ? nullptr : args.D + c * args.features, group, args.features,
+      load_spectrum(plan, args.spectrum + 2 * c * args.features * (half + 1), group, args.features,
                     to.tables + c * (half + 1));
+      to.D[c] = load_skip<T, R>(args.D == nullptr ? nullptr : args.D + c * args.features, group,
+                                args.features);
       for (int64_t k = 0; k <= half; ++k) to.sums[c * (half + 1) + k] = {R(0), R(0)};
       to.dD[c] = R(0);
     }

@@ -226,29 +226,31 @@ void fft_pair(const FftPlan<T>& plan, Complex<R>* z, Visitor& visit) {
   }
 }
 
-// Rows x of `size` reals (size = n, or n/2 for rows whose second half is zero) through all parts of
-// the plan, visited, and, if Visitor::kInverse, back. x is overwritten, z has room for n/2 values;
-// the result is then fetched by fft_join.
+// Rows of `size` reals (size = n, or n/2 for rows whose second half is zero) through all parts of
+// the plan, visited, and, if Visitor::kInverse, back; fft_join then fetches the result. x, of the
+// size of the row, is overwritten and may be the row itself; z has room for n/2 values.
 template <class R, class T, class Visitor>
-void fft_split(const FftPlan<T>& plan, int64_t size, R* x, Complex<R>* z, Visitor& visit) {
+void fft_split(const FftPlan<T>& plan, int64_t size, const R* row, R* x, Complex<R>* z,
+               Visitor& visit) {
   const int64_t m = plan.odd;
   Complex<R>* pair = z + plan.part[plan.parts - 1].first;
   int next = 0;
   // Modulo z^size + 1 such a row is itself.
   if (size < plan.n && size > m) {
-    fft_part_of_row(plan.part[0], x, z, visit);
+    fft_part_of_row(plan.part[0], row, z, visit);
     next = 1;
   }
   if (size == m) {
-    for (int64_t j = 0; j < m; ++j) pair[j] = {x[j], j % 2 == 0 ? x[j] : -x[j]};
+    for (int64_t j = 0; j < m; ++j) pair[j] = {row[j], j % 2 == 0 ? row[j] : -row[j]};
   }
   for (; size > m; size /= 2) {
     const int64_t h = size / 2;
     for (int64_t j = 0; j < h; ++j) {
-      const R low = x[j], high = x[j + h];
+      const R low = row[j], high = row[j + h];
       x[j] = low + high;
       x[j + h] = low - high;
     }
+    row = x;
     if (h > m) {
       const FftPart<T>& part = plan.part[next++];
       fft_part_of_row(part, x + h, z + part.first, visit);
@@ -294,5 +296,45 @@ void fft_join(const FftPlan<T>& plan, int64_t size, R* x, const Complex<R>* z) {
     }
   }
 }
+
+// Visitors between the values and the half spectrum in the order of FftPlan::places:
+// bins[places[k]] is bin k, or its conjugate. For an inverse transform the imaginary parts of bins
+// 0 and n/2 are ignored, and fft_join leaves n/2 times the row.
+template <class R>
+struct FftToBins {
+  static constexpr bool kForward = true, kInverse = false;
+  Complex<R>* bins;
+  int64_t single_bins;
+
+  template <int r>
+  ECG_HD void values(int64_t place, Complex<R> (&x)[r]) const {
+    for (int m = 0; m < r; ++m) bins[place + m] = x[m];
+  }
+  ECG_HD void pair(int64_t q, Complex<R>& a, Complex<R>& b) const {
+    // a = A + iB, b = conj(A) + i conj(B)
+    const R half(0.5);
+    bins[single_bins + 2 * q] = half * (a + conj(b));
+    bins[single_bins + 2 * q + 1] = half * turn<-1>(a - conj(b));
+  }
+};
+template <class R>
+struct FftFromBins {
+  static constexpr bool kForward = false, kInverse = true;
+  const Complex<R>* bins;
+  int64_t single_bins;
+
+  template <int r>
+  ECG_HD void values(int64_t place, Complex<R> (&x)[r]) const {
+    for (int m = 0; m < r; ++m) x[m] = bins[place + m];
+  }
+  ECG_HD void pair(int64_t q, Complex<R>& a, Complex<R>& b) const {
+    const R half(0.5);
+    Complex<R> first = half * bins[single_bins + 2 * q];
+    Complex<R> second = half * bins[single_bins + 2 * q + 1];
+    if (q == 0) first.im = second.im = R(0);
+    a = first + turn<1>(second);
+    b = conj(first) + turn<1>(conj(second));
+  }
+};
 
 ECG_MATH_END

@@ -94,32 +94,32 @@ inline void load_lanes(const E* const (&rows)[W], int64_t length, Pack<T, W>* x)
   }
 }
 
-// Lane i of re[j], im[j]: the complex number rows[i][first + j], for j < count <= W.
-template <class T, int W>
-inline void load_complex(const T* const (&rows)[W], int64_t first, int count,
-                         typename Pack<T, W>::Vector (&re)[W],
-                         typename Pack<T, W>::Vector (&im)[W]) {
+// visit(j, re, im) for j < count: lane i holds the complex number rows[i][j].
+template <class T, int W, class Visit>
+inline void load_complex(const T* const (&rows)[W], int64_t count, const Visit& visit) {
   using P = Pack<T, W>;
-  typename P::Vector low[W], high[W];
-  for (int i = 0; i < W; ++i) {
-    const T* from = rows[i] + 2 * first;
-    if (count == W) {
-      low[i] = P::load(from).lanes;
-      high[i] = P::load(from + W).lanes;
-    } else {
-      T some[2 * W] = {};
-      for (int j = 0; j < 2 * count; ++j) some[j] = from[j];
-      low[i] = P::load(some).lanes;
-      high[i] = P::load(some + W).lanes;
+  const auto block = [&visit](const auto& from, int64_t skip, int64_t first, int columns)
+                         __attribute__((always_inline)) {
+                           typename P::Vector part[2][W];
+                           for (int i = 0; i < W; ++i) {
+                             part[0][i] = P::load(from[i] + skip).lanes;
+                             part[1][i] = P::load(from[i] + skip + W).lanes;
+                           }
+                           Transpose<T, W>::run(part[0]);
+                           Transpose<T, W>::run(part[1]);
+                           for (int j = 0; j < columns; ++j) {
+                             const auto* pair = part[2 * j / W] + 2 * j % W;
+                             visit(first + j, P(pair[0]), P(pair[1]));
+                           }
+                         };
+  int64_t j = 0;
+  for (; j + W <= count; j += W) block(rows, 2 * j, j, W);
+  if (j < count) {
+    T rest[W][2 * W] = {};
+    for (int i = 0; i < W; ++i) {
+      for (int64_t k = 2 * j; k < 2 * count; ++k) rest[i][k - 2 * j] = rows[i][k];
     }
-  }
-  Transpose<T, W>::run(low);
-  Transpose<T, W>::run(high);
-  for (int j = 0; j < W / 2; ++j) {
-    re[j] = low[2 * j];
-    im[j] = low[2 * j + 1];
-    re[j + W / 2] = high[2 * j];
-    im[j + W / 2] = high[2 * j + 1];
+    block(rest, 0, j, static_cast<int>(count - j));
   }
 }
 
