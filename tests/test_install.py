@@ -1,11 +1,13 @@
-"""Building and installing the package as a user does: wheels, sdist, several Pythons, and the
-errors on the way.
+"""Building and installing the package as a user does: wheels, sdist, several Pythons, the errors.
 
-Build folders stay under ``build/install`` so that only the first run compiles everything.
+What a build has to be repeated for (native code and its packaging) is remembered under
+``build/install``, so that only a change there costs a build. The Pythons share one build folder:
+the kernels do not depend on Python.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -73,20 +76,40 @@ def source() -> Path:
     return target
 
 
-def wheel(python: str | Path, source: Path, *options: str, cuda: str = "off") -> Path:
-    """Build a wheel with ``python`` and return it."""
+def fingerprint(source: Path) -> str:
+    """Of everything a build reads, and of the errors at import that are tested here."""
+    parts = ("cpp", "cuda", "cmake", "CMakeLists.txt", "pyproject.toml")
+    python = ("python/ecgcore/__init__.py", "python/ecgcore/_native.py")
+    digest = hashlib.sha256()
+    for part in (*parts, *python):
+        top = source / part
+        for path in sorted(p for p in (top.rglob("*") if top.is_dir() else [top]) if p.is_file()):
+            digest.update(path.relative_to(source).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def wheel(python: str | Path, source: Path, *, isolated: bool) -> Path:
+    """The wheel that ``python`` builds of ``source``; built anew only if native code changed."""
     version = succeed(python, "-c", "import sys; print('cp%d%d' % sys.version_info[:2])").strip()
-    out = WORK / f"wheel-{version}"
-    shutil.rmtree(out, ignore_errors=True)
-    pip = [python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", out]
-    succeed(
-        *pip,
-        "-C",
-        f"build-dir={WORK / 'build' / version}",
-        *options,
-        source,
-        env={"ECGCORE_CUDA": cuda},
-    )
+    name = f"{version}-isolated" if isolated else version
+    out, stamp = WORK / f"wheel-{name}", WORK / f"wheel-{name}.stamp"
+    if not stamp.exists() or stamp.read_text() != fingerprint(source):
+        shutil.rmtree(out, ignore_errors=True)
+        folder, options = WORK / "build" / ("isolated" if isolated else "shared"), []
+        if (
+            not isolated
+        ):  # the build tools are pure Python and come from the environment of the tests
+            tools = WORK / f"tools-{version}"
+            succeed(python, "-m", "venv", "--clear", tools)
+            (site,) = (tools / "lib").glob("python*/site-packages")
+            modules = ("scikit_build_core", "pybind11", "packaging", "pathspec")
+            origins = (str(find_spec(m).origin) for m in modules)
+            folders = sorted({f"{Path(o).parents[1]}\n" for o in origins})
+            (site / "tools.pth").write_text("".join(folders))
+            python, options = tools / "bin" / "python", ["--no-build-isolation"]
+        pip = [python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", out, *options]
+        succeed(*pip, "-C", f"build-dir={folder}", source, env={"ECGCORE_CUDA": "off"})
+        stamp.write_text(fingerprint(source))
     (built,) = out.glob("ecgcore-*.whl")
     assert version in built.name
     return built
@@ -139,7 +162,9 @@ def test_sdist_holds_what_a_build_needs_and_nothing_private(source: Path) -> Non
 
 def test_isolated_build_without_torch_runs_beside_the_installed_torch(source: Path) -> None:
     """The build environment has no torch; the wheel runs with the one that is installed."""
-    python = environment(WORK / "venv", wheel(sys.executable, source), sys.executable, SITE)
+    python = environment(
+        WORK / "venv", wheel(sys.executable, source, isolated=True), sys.executable, SITE
+    )
     code = (
         "import torch, ecgcore; from ecgcore.testing import quick_check;"
         "results = quick_check(); assert results and all(r.ok for r in results);"
@@ -151,27 +176,26 @@ def test_isolated_build_without_torch_runs_beside_the_installed_torch(source: Pa
 
 
 def test_build_without_isolation_gives_the_same_wheel(source: Path) -> None:
-    first = wheel(sys.executable, source)
-    names = set(ZipFile(first).namelist())
-    second = wheel(sys.executable, source, "--no-build-isolation")
-    assert set(ZipFile(second).namelist()) == names
-    assert [n for n in names if n.startswith("ecgcore/_C.")]
+    first, second = (wheel(sys.executable, source, isolated=i) for i in (True, False))
+    names = set(ZipFile(second).namelist())
+    native = {n for n in names if n.startswith("ecgcore/_C.")}
+    assert len([n for n in native if n.endswith(".so")]) == 1
+    assert native <= set(ZipFile(first).namelist())
     assert not [n for n in names if not n.startswith(("ecgcore/", "ecgcore-"))]
 
 
 def test_without_torch_the_error_says_how_to_get_it(source: Path) -> None:
-    (built,) = (WORK / f"wheel-cp{sys.version_info[0]}{sys.version_info[1]}").glob("*.whl")
+    built = wheel(sys.executable, source, isolated=False)
     python = environment(WORK / "venv-bare", built, sys.executable)
     result = run(python, "-c", "import ecgcore")
     assert result.returncode != 0
-    assert re.search(
-        r"ImportError: ecgcore needs PyTorch 2\.11 or newer.*pip install torch", result.stderr
-    )
+    words = r"ImportError: ecgcore needs PyTorch 2\.11 or newer.*pip install torch"
+    assert re.search(words, result.stderr)
 
 
 @pytest.mark.parametrize("python", other_pythons(), ids=lambda p: str(p.parent.parent.name))
 def test_builds_on_every_python_at_hand(python: Path, source: Path) -> None:
-    built = wheel(python, source)
+    built = wheel(python, source, isolated=False)
     inside = environment(WORK / f"venv-{built.name.split('-')[2]}", built, python)
     has_torch = run(python, "-c", "import torch").returncode == 0
     result = run(inside, "-c", "import ecgcore")
