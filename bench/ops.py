@@ -33,8 +33,10 @@ from ecgcore.testing.cases import CauchyCase, NplrKernelCase, S4ConvCase, stored
 from ecgcore.testing.compare import evaluate, relative_error, upcast
 
 Inputs = dict[str, Any]
-ERROR_CEILING = 1e-3
-"""A variant whose numbers are further off than this computes something else: it is not timed."""
+ERROR_CEILING = 1e-2
+"""A variant whose numbers are further off than this computes something else: it is not timed.
+Float32 gradients of dt are ill conditioned, 2.6e-3 off in naive torch; a wrong formula is off by
+order 1."""
 SECONDS = 8.0
 """A variant that has taken this long in its row is timed no further, once it has three rounds."""
 
