@@ -210,10 +210,19 @@ sys.exit(", ".join(n for n in native if not has(n, "CUDA")) or (0 if native else
 @pytest.fixture(scope="module")
 def cuda_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to import ecgcore from, its native module built with CUDA: the one in use, or one
-    built for this test."""
-    package = Path(ecgcore.__file__).parent
-    if _C.build_info()["cuda"] is not None:
-        return package.parent
+    built for this test. An editable install keeps sources and module apart, so both are linked."""
+    module = Path(_C.__file__) if _C.build_info()["cuda"] is not None else built_with_cuda()
+    folder = tmp_path_factory.mktemp("cuda") / "ecgcore"
+    folder.mkdir()
+    for entry in Path(ecgcore.__file__).parent.iterdir():
+        if not entry.name.startswith("_C.cpython"):
+            (folder / entry.name).symlink_to(entry)
+    (folder / module.name).symlink_to(module)
+    return folder.parent
+
+
+def built_with_cuda() -> Path:
+    """A native module with CUDA kernels for one architecture."""
     if NVCC is None:
         pytest.skip("no nvcc")
     build = ROOT / "build" / "cuda-check"
@@ -228,14 +237,8 @@ def cuda_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for command in (configure, ["cmake", "--build", str(build), "-j", "2"]):
         run = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert run.returncode == 0, run.stdout[-4000:]
-    folder = tmp_path_factory.mktemp("cuda") / "ecgcore"
-    folder.mkdir()
-    for entry in package.iterdir():
-        if not entry.name.startswith("_C.cpython"):
-            (folder / entry.name).symlink_to(entry)
     (module,) = (build / "cpp").glob("_C.*.so")
-    (folder / module.name).symlink_to(module)
-    return folder.parent
+    return module
 
 
 def python(code: str, path: Path) -> subprocess.CompletedProcess[str]:
