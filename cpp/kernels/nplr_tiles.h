@@ -10,7 +10,7 @@
 namespace ecg::cpu::ECG_ISA {
 namespace {
 
-constexpr int kBlock = 32;
+constexpr int kBlock = 64;
 constexpr int kPlanes = 2 * kBlock;
 
 // out[i] (+)= Σ_k weights[i, k] in[k] for kRows complex planes at one vector of nodes.
@@ -93,10 +93,13 @@ ECG_HD void correlate_tile(const T* left, const T* right, int width, T* sums, in
 }
 
 // sums (right_count, left_count) of packs += the correlations of every left with every right plane.
+// Tiles as large as the registers hold: each sum is loaded and stored once a block, and each plane
+// read from memory once a tile.
 template <class R, class T>
 void correlate(const T* left, int64_t left_count, const T* right, int64_t right_count, int width,
                T* sums) {
   constexpr int kWidth = RealTraits<R>::kWidth;
+  constexpr int kTile = kVectorBytes == 64 ? 24 : 8;  // of 32 or 16 registers
   int64_t i = 0;
   const auto column = [&]<int kLeft>() {
     int64_t j = 0;
@@ -105,10 +108,15 @@ void correlate(const T* left, int64_t left_count, const T* right, int64_t right_
                                        sums + (j * left_count + i) * kWidth, left_count);
       j += kRight;
     };
-    while (right_count - j >= 2) tile.template operator()<2>();
-    if (right_count > j) tile.template operator()<1>();
+    constexpr int kMost = kTile / kLeft < 4 ? kTile / kLeft : 4;
+    while (right_count - j >= kMost) tile.template operator()<kMost>();
+    while (right_count > j) tile.template operator()<1>();
     i += kLeft;
   };
+  if constexpr (kTile == 24) {
+    while (left_count - i >= 12) column.template operator()<12>();
+    if (left_count - i >= 8) column.template operator()<8>();
+  }
   while (left_count - i >= 4) column.template operator()<4>();
   if (left_count - i >= 2) column.template operator()<2>();
   if (left_count > i) column.template operator()<1>();

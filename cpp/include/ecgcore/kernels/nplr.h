@@ -26,7 +26,7 @@ struct NplrArgs {
 };
 
 // Planes of nodes are padded to whole multiples of this, with copies of the last node.
-inline constexpr int64_t kNplrNodePadding = 32;
+inline constexpr int64_t kNplrNodePadding = 64;
 
 // Nodes of length L (omega null), or those of a checkpoint.
 template <class T>
