@@ -45,6 +45,32 @@ def check_shape(
     fail(op, f"{name} must have shape {symbols}{sizes}, got {tuple(value.shape)}")
 
 
+def check_feature_shape(
+    op: str,
+    name: str,
+    value: Tensor,
+    symbols: str,
+    expected: tuple[int | None, ...],
+    given: str,
+) -> None:
+    """As :func:`check_shape`; where ``symbols`` says ``H|1``, a 1 may stand for the features.
+
+    ``given`` is what the expectation comes from, as ``"C (2, 512, 32)"``.
+    """
+    got = tuple(value.shape)
+    tied = "H|1" in symbols and len(got) == len(expected) and got[-2] == 1
+    wanted = (*expected[:-2], 1, expected[-1]) if tied else expected
+    if len(got) != len(wanted) or any(
+        want not in (None, size) for want, size in zip(wanted, got, strict=True)
+    ):
+        fail(op, f"{name} must have shape {symbols} for {given}, got {got}")
+
+
+def check_length(op: str, L: int) -> None:
+    if L < 1:
+        fail(op, f"L must be at least 1, got {L}")
+
+
 def dense(value: Tensor) -> Tensor:
     """The tensor as the kernels read it: contiguous, lazy conjugation and negation carried out."""
     return value.resolve_conj().resolve_neg().contiguous()

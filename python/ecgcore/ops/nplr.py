@@ -107,8 +107,7 @@ def _checked(
     _, H, N = C.shape
     if N < 1:
         _shared.fail(op, f"C must have shape (C, H, N) with N >= 1, got {tuple(C.shape)}")
-    if L < 1:
-        _shared.fail(op, f"L must be at least 1, got {L}")
+    _shared.check_length(op, L)
     shapes: dict[str, tuple[str, tuple[int | None, ...]]] = {
         "A": ("(H|1, N)", (H, N)),
         "B": ("(S, H|1, N)", (None, H, N)),
@@ -121,15 +120,8 @@ def _checked(
         _shared.check_dtype(op, name, value, _shared.REAL_OF[C.dtype] if name == "dt" else C.dtype)
         _shared.check_device(op, name, value, C.device)
         symbols, shape = shapes[name]
-        got = tuple(value.shape)
-        tied = "H|1" in symbols and len(got) == len(shape) and got[-2] == 1
-        expected = (*shape[:-2], 1, N) if tied else shape
-        if len(got) != len(expected) or any(
-            want not in (None, size) for want, size in zip(expected, got, strict=True)
-        ):
-            of = "L" if name == "omega" else "C"
-            given = L if name == "omega" else tuple(C.shape)
-            _shared.fail(op, f"{name} must have shape {symbols} for {of} {given}, got {got}")
+        given = f"L {L}" if name == "omega" else f"C {tuple(C.shape)}"
+        _shared.check_feature_shape(op, name, value, symbols, shape, given)
     return P.conj() if Q is None else Q
 
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""The S4D convolution kernel: a diagonal state matrix, discretised."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ecgcore.ops import _shared
+from ecgcore.ops.vandermonde import vandermonde_reference
+
+DISCRETIZATIONS = ("zoh", "bilinear", "dss")
+
+
+def diag_kernel(
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    dt: Tensor,
+    L: int,
+    *,
+    discretization: str = "zoh",
+) -> Tensor:
+    r"""Convolution kernel of the diagonal state-space model ``x' = A x + B u``, ``y = 2 Re C x``.
+
+    With ``d = dt A``, one of each conjugate pair of modes given,
+
+    .. math::
+        \text{zoh:} \quad & 2 \operatorname{Re} \sum_n C_n B_n \frac{e^{d_n} - 1}{A_n} e^{d_n l} \\
+        \text{bilinear:} \quad & 2 \operatorname{Re} \sum_n \frac{C_n B_n \Delta}{1 - d_n / 2}
+            \left( \frac{1 + d_n / 2}{1 - d_n / 2} \right)^l \\
+        \text{dss:} \quad & \operatorname{Re} \sum_n C_n B_n
+            \frac{e^{d_n} - 1}{A_n (e^{d_n L} - 1)} e^{d_n l}
+
+    for ``l = 0 .. L-1``: S4D (Gu, Gupta, Goel, Ré 2022, "On the Parameterization and Initialization
+    of Diagonal State Space Models") and DSS (Gupta, Gu, Berant 2022, "Diagonal State Spaces are as
+    Effective as Structured State Spaces"). ``dss`` normalises each mode over the length; as in its
+    authors' code the reciprocal of ``x = A (e^{dL} - 1)`` is ``conj(x) / (|x|^2 + 1e-7)``, a mode
+    that grows (``Re A > 0``) has ``-d`` in the normaliser and ``d (l - L + 1)`` in the exponent,
+    and derivatives take the shift ``d (L - 1)`` for a constant.
+
+    Args:
+        A: diagonal of the state matrix, ``(H or 1, N)``, complex64 or complex128, any ``N >= 1``.
+        B: input vectors, ``(S, H or 1, N)``.
+        C: output vectors, ``(C, H, N)``.
+        dt: step size, ``(H,)``, float32 or float64 as the others.
+        L: number of samples.
+        discretization: ``"zoh"`` (zero-order hold), ``"bilinear"`` or ``"dss"``.
+
+    Returns:
+        ``(S, C, H, L)``, real.
+
+    Where a size is 1 in place of ``H``, all features share the numbers. Differentiable once in all
+    four tensors; only the gradients needed are computed.
+
+    Raises:
+        TypeError: for arguments that are not tensors.
+        ValueError: for wrong dtypes, shapes or devices, for ``L < 1`` and other discretizations.
+    """
+    op = "diag_kernel"
+    operands = {"C": C, "A": A, "B": B, "dt": dt}
+    for name, value in operands.items():
+        _shared.check_tensor(op, name, value)
+    _shared.check_dtype(op, "C", C, torch.complex64, torch.complex128)
+    _shared.check_shape(op, "C", C, "(C, H, N)", (None, None, None))
+    _, H, N = C.shape
+    if N < 1:
+        _shared.fail(op, f"C must have shape (C, H, N) with N >= 1, got {tuple(C.shape)}")
+    _shared.check_length(op, L)
+    if discretization not in DISCRETIZATIONS:
+        _shared.fail(op, f"discretization must be zoh, bilinear or dss, got {discretization!r}")
+    shapes: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        "A": ("(H|1, N)", (H, N)),
+        "B": ("(S, H|1, N)", (None, H, N)),
+        "dt": ("(H,)", (H,)),
+    }
+    for name, (symbols, shape) in shapes.items():
+        value = operands[name]
+        _shared.check_dtype(op, name, value, _shared.REAL_OF[C.dtype] if name == "dt" else C.dtype)
+        _shared.check_device(op, name, value, C.device)
+        _shared.check_feature_shape(op, name, value, symbols, shape, f"C {tuple(C.shape)}")
+    return diag_kernel_reference(A, B, C, dt, L, discretization=discretization)
+
+
+def diag_kernel_reference(
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    dt: Tensor,
+    L: int,
+    *,
+    discretization: str = "zoh",
+) -> Tensor:
+    """The definition of :func:`diag_kernel` in plain torch: ``H x N x L`` memory, any order of
+    derivative."""
+    d = dt[:, None] * A  # (H, N)
+    weights = B[:, None] * C  # (S, C, H, N)
+    if discretization == "zoh":
+        return vandermonde_reference(weights * (torch.exp(d) - 1) / A, d, L)
+    if discretization == "bilinear":
+        weights = weights * dt[:, None] / (1 - d / 2)
+        return vandermonde_reference(weights, torch.log((1 + d / 2) / (1 - d / 2)), L)
+    grows = A.real > 0
+    falling = torch.where(grows, -d, d)
+    x = (torch.exp(falling * L) - 1) * A
+    weights = weights * (torch.exp(falling) - 1) * x.conj() / (x * x.conj() + 1e-7)
+    steps = torch.arange(L, device=d.device)
+    shift = torch.where(grows, d * (L - 1), 0).detach()
+    powers = torch.exp(d.unsqueeze(-1) * steps - shift.unsqueeze(-1))  # (H, N, L)
+    return torch.einsum("schn,hnl->schl", weights, powers).real

@@ -1,0 +1,105 @@
+"""``diag_kernel`` against dense recurrences, its own formulas and what the reference systems
+gave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ecgcore import ops
+from ecgcore.testing import relative_error
+from support import recorded, recorded_names
+
+WHICH = pytest.mark.parametrize("which", ["native", "reference"])
+DISCRETIZATIONS = pytest.mark.parametrize("discretization", ["zoh", "bilinear", "dss"])
+
+
+def diag_kernel(which: str) -> Any:
+    return (ops if which == "native" else ops.reference).diag_kernel
+
+
+def parameters(S: int, C: int, H: int, N: int, tied: bool) -> dict[str, Tensor]:
+    """Float64 parameters of a stable system."""
+    shared = 1 if tied else H
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.complex128)
+
+    real = -0.1 - torch.rand(shared, N, dtype=torch.float64)
+    return {
+        "A": torch.complex(real, 8 * torch.randn(shared, N, dtype=torch.float64)),
+        "B": normal(S, shared, N),
+        "C": normal(C, H, N),
+        "dt": 0.01 + 0.2 * torch.rand(H, dtype=torch.float64),
+    }
+
+
+@WHICH
+@pytest.mark.parametrize("discretization", ["zoh", "bilinear"])
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 1, 1, 1, False), (2, 3, 3, 4, 33, False), (1, 2, 2, 9, 70, True)], ids=str
+)
+def test_kernel_is_the_impulse_response_of_the_recurrence(
+    which: str, discretization: str, sizes: tuple[Any, ...]
+) -> None:
+    S, C, H, N, L, tied = sizes
+    p = parameters(S, C, H, N, tied)
+    A, dt = p["A"].expand(H, N), p["dt"][:, None]
+    if discretization == "zoh":
+        Abar = torch.exp(dt * A)
+        state = p["B"] * (Abar - 1) / A
+    else:
+        Abar = (1 + dt * A / 2) / (1 - dt * A / 2)
+        state = p["B"] * dt / (1 - dt * A / 2)
+    truth = []
+    for _ in range(L):
+        truth.append(2 * torch.einsum("chn,shn->sch", p["C"], state).real)
+        state = Abar * state
+    found = diag_kernel(which)(**p, L=L, discretization=discretization)
+    assert found.shape == (S, C, H, L)
+    assert relative_error(found, torch.stack(truth, -1)) < 1e-12
+
+
+def layer(name: str) -> tuple[Any, dict[str, Tensor], Any]:
+    """A recorded S4D kernel's parameters as leaves, as arguments of the op, and its record."""
+    data = recorded(name)
+    kind = data.config["kernel_args"].get("real_type", "exp")
+    leaves = {
+        k: v.clone().requires_grad_() for k, v in data.under("state").items() if k != "A"
+    }  # "A" is stored and not used
+    p = leaves["inv_A_real"]
+    real = {"exp": torch.exp, "none": lambda x: x, "sigmoid": torch.sigmoid}.get(
+        kind, torch.nn.functional.softplus
+    )(p)
+    arguments = {
+        "A": torch.complex(-real, leaves["A_imag"]),
+        "B": torch.view_as_complex(leaves["B"])[None],
+        "C": torch.view_as_complex(leaves["C"]),
+        "dt": torch.exp(leaves["log_dt"]),
+    }
+    return leaves, arguments, data
+
+
+LAYERS = recorded_names(
+    "elsm_diag__*",
+    # Shared copies, band limits, other rates and states are the module's business.
+    exclude=("*nssm*", "*bandlimit*", "*state*", "*relu*"),
+)
+
+
+@WHICH
+@pytest.mark.parametrize("name", LAYERS)
+def test_recorded_kernels_and_gradients(name: str, which: str) -> None:
+    leaves, arguments, data = layer(name)
+    L, discretization = data.config["L_requested"], data.config["kernel_args"]["disc"]
+    kernel = diag_kernel(which)(**arguments, L=L, discretization=discretization)[0]
+    tolerance = 2e-4 if discretization == "dss" else 1e-5
+    assert relative_error(kernel, data["out64/K"]) < tolerance
+    gradients = torch.autograd.grad(kernel, list(leaves.values()), data["in/cot_K"])
+    for key, gradient in zip(leaves, gradients, strict=True):
+        if "in/cot_K_state" in data and key != "B":
+            continue  # these hold the gradient through an initial state as well
+        assert relative_error(gradient, data[f"grad64/state/{key}"]) < 1e-3, key
