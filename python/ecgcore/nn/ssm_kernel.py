@@ -11,10 +11,17 @@ from torch import Tensor, nn
 
 from ecgcore import ops
 from ecgcore.nn import hippo
-from ecgcore.ops import discrete
-
-ODD_LENGTHS = ("exact", "reference")
-_COMPLEX_OF = {torch.float32: torch.complex64, torch.float64: torch.complex128}
+from ecgcore.nn.ssm_common import (
+    COMPLEX_OF,
+    as_complex,
+    as_real,
+    check_state,
+    check_switches,
+    corrected,
+    reference_nodes,
+    spread,
+    state_as_input,
+)
 
 
 class SSKernelNPLR(nn.Module):
@@ -92,9 +99,9 @@ class SSKernelNPLR(nn.Module):
             )
         _, H, n = C.shape
         copies = 1 if tie_state else H
-        w = _spread("w", w, (copies, n), 1)
-        B = _spread("B", B, (1, copies, n), 1)
-        P = _spread("P", P, (None, copies, n), 2)
+        w = spread("SSKernelNPLR", "w", w, (copies, n), 1)
+        B = spread("SSKernelNPLR", "B", B, (1, copies, n), 1)
+        P = spread("SSKernelNPLR", "P", P, (None, copies, n), 2)
 
         self.H, self.N, self.rank, self.channels = H, n, P.shape[0], C.shape[0]
         self.L = self.l_max = L
@@ -102,7 +109,7 @@ class SSKernelNPLR(nn.Module):
         self.exact_nodes, self.odd_length = exact_nodes, odd_length
 
         dtype = log_dt.dtype
-        self.C = nn.Parameter(_as_real(C.conj(), dtype))
+        self.C = nn.Parameter(as_real(C.conj(), dtype))
         self._set_nodes(*reference_nodes(L, dtype, log_dt.device))
         flags = trainable if isinstance(trainable, Mapping) else {}
         unknown = set(flags) - {"dt", "A", "B", "P"}
@@ -122,14 +129,14 @@ class SSKernelNPLR(nn.Module):
             self.register_parameter(name, parameter)
 
         register("log_dt", log_dt.clone(), "dt")
-        register("B", _as_real(B, dtype), "B")
-        register("P", _as_real(P, dtype), "P")
+        register("B", as_real(B, dtype), "B")
+        register("P", as_real(P, dtype), "P")
         if hurwitz:
             register("log_w_real", torch.log(-w.real + 1e-3).to(dtype), "A", fallback=False)
             register("w_imag", w.imag.to(dtype).contiguous(), "A")
         else:
-            register("w", _as_real(w, dtype), "A")
-            register("Q", _as_real(P.conj(), dtype), "P")
+            register("w", as_real(w, dtype), "A")
+            register("Q", as_real(P.conj(), dtype), "P")
         if length_correction and not self.C.is_meta:
             self._scale_output(-1)
 
@@ -138,10 +145,10 @@ class SSKernelNPLR(nn.Module):
         if self.hurwitz:
             w = torch.complex(-torch.exp(self.log_w_real), self.w_imag)
         else:
-            w = _as_complex(self.w)
-        P = _as_complex(self.P)
-        Q = P.conj() if self.hurwitz else _as_complex(self.Q)
-        return w, _as_complex(self.B), P, Q
+            w = as_complex(self.w)
+        P = as_complex(self.P)
+        Q = P.conj() if self.hurwitz else as_complex(self.Q)
+        return w, as_complex(self.B), P, Q
 
     def forward(
         self, state: Tensor | None = None, rate: float | None = 1.0, L: int | None = None
@@ -181,9 +188,10 @@ class SSKernelNPLR(nn.Module):
         w, B, P, Q = self.matrices()
         dt = torch.exp(self.log_dt) * rate
         if state is not None:
-            B = torch.cat([self._as_input(state, w, P, Q, dt), B.expand(1, self.H, self.N)])
+            check_state("SSKernelNPLR", state, self.H, self.N)
+            B = torch.cat([state_as_input(state, w, P, Q, dt), B.expand(1, self.H, self.N)])
         stored = rate == 1.0 and not self.exact_nodes
-        C, omega = _as_complex(self.C), _as_complex(self.omega) if stored else None
+        C, omega = as_complex(self.C), as_complex(self.omega) if stored else None
         if samples % 2 and self.odd_length == "reference" and samples > 1:
             # The reference leaves the length of the inverse transform to be guessed: one too short.
             K = torch.fft.irfft(
@@ -194,17 +202,6 @@ class SSKernelNPLR(nn.Module):
             K = ops.nplr_kernel(w, B, C, P, dt, samples, Q=Q, omega=omega)
         K = K[..., :L]
         return K[-1], None if state is None else K[:-1]
-
-    def _as_input(self, state: Tensor, w: Tensor, P: Tensor, Q: Tensor, dt: Tensor) -> Tensor:
-        """The input vector ``s/dt + A s/2`` whose impulse response is that of the state ``s``."""
-        if state.dim() != 3 or state.shape[1:] != (self.H, self.N) or not state.is_complex():
-            raise ValueError(
-                f"SSKernelNPLR: state must be complex (S, {self.H}, {self.N}), "
-                f"got {state.dtype} {tuple(state.shape)}"
-            )
-        both = 2 * torch.einsum("rhn,shn->rsh", Q.expand(-1, self.H, -1), state).real
-        low_rank = torch.einsum("rhn,rsh->shn", P.expand(-1, self.H, -1), both.to(P.dtype))
-        return state / dt[:, None] + (w * state - low_rank) / 2
 
     def double_length(self) -> None:
         """Double the internal length: ``C (I - Abar^L)(I + Abar^L)``, and nodes for ``2L``.
@@ -221,12 +218,10 @@ class SSKernelNPLR(nn.Module):
 
     @torch.no_grad()
     def _scale_output(self, sign: int) -> None:
-        """``C <- C (I + sign Abar^L)``, evaluated in float64."""
+        """``C <- C (I + sign Abar^L)``."""
         w, _, P, Q = self.matrices()
-        step = discrete.bilinear(discrete.state_matrix(w, P, Q), torch.exp(self.log_dt.double()))
-        C = _as_complex(self.C)
-        powered = discrete.rows_times_power(C.to(torch.complex128), step, self.L)
-        self.C.copy_(torch.view_as_real(C + sign * powered))
+        C = corrected(as_complex(self.C), w, P, Q, self.log_dt, self.L, sign)
+        self.C.copy_(torch.view_as_real(C))
 
     def _set_nodes(self, omega: Tensor, z: Tensor) -> None:
         self.register_buffer("omega", omega)
@@ -309,7 +304,7 @@ class HippoSSKernel(nn.Module):
         log_dt = torch.rand(H, dtype=dtype) * (math.log(dt_max) - math.log(dt_min))
         log_dt = log_dt + math.log(dt_min)
         w, P, B = hippo.nplr(measure, N, rank)
-        C = torch.randn(channels, H, N // 2, dtype=_COMPLEX_OF[dtype])
+        C = torch.randn(channels, H, N // 2, dtype=COMPLEX_OF[dtype])
         self.rate = None if resample else 1.0
         self.kernel = SSKernelNPLR(
             L=L or 1,
@@ -334,24 +329,6 @@ class HippoSSKernel(nn.Module):
         return K
 
 
-def reference_nodes(
-    L: int, dtype: torch.dtype, device: torch.device | None = None
-) -> tuple[Tensor, Tensor]:
-    """``omega`` and ``z``, ``(L//2+1, 2)``, rounded just as the reference rounds them.
-
-    ``omega_j`` is the j-th power, in single precision, of a rounded root of unity: angle and
-    modulus drift by up to 5e-6, which moves the kernel by 1e-4 and keeps
-    ``z = 2 (1 - omega) / (1 + omega)`` finite at Nyquist. Checkpoints hold these numbers, and their
-    weights are fitted to them.
-    """
-    wide = _COMPLEX_OF[dtype]
-    angle = -2 * math.pi / L
-    root = torch.tensor(complex(math.cos(angle), math.sin(angle)), dtype=wide, device=device)
-    omega = root ** torch.arange(L // 2 + 1, device=device)
-    z = 2 * (1 - omega) / (1 + omega)
-    return torch.view_as_real(omega), torch.view_as_real(z)
-
-
 def nodes_length(omega: Tensor) -> int | None:
     """The length whose nodes ``omega (nodes, 2)`` are; ``None`` where they are no such nodes.
 
@@ -367,44 +344,6 @@ def nodes_length(omega: Tensor) -> int | None:
         return None
     L = round(2 * math.pi / angle)
     return L if omega.shape[0] == L // 2 + 1 else None
-
-
-def check_switches(owner: str, odd_length: str, conjugate_pairs: bool) -> None:
-    if odd_length not in ODD_LENGTHS:
-        raise ValueError(f"{owner}: odd_length must be 'exact' or 'reference', got {odd_length!r}")
-    if not conjugate_pairs:
-        raise ValueError(
-            f"{owner}: conjugate_pairs=False, the half sum of the references' pure-torch fallback, "
-            "is not available in this version"
-        )
-
-
-def _spread(name: str, value: Tensor, shape: tuple[int | None, ...], short: int) -> Tensor:
-    """``value`` with ``short`` dimensions or all of them, expanded to ``shape``; materialised."""
-    if value.dim() == short:
-        value = value.unsqueeze(-2)
-    while value.dim() < len(shape):
-        value = value.unsqueeze(0)
-    try:
-        return value.expand([-1 if s is None else s for s in shape]).clone()
-    except RuntimeError:
-        raise ValueError(
-            f"SSKernelNPLR: {name} must fit {tuple('rank' if s is None else s for s in shape)}, "
-            f"got {tuple(value.shape)}"
-        ) from None
-
-
-def _as_real(value: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.view_as_real(value.resolve_conj()).to(dtype, copy=True)
-
-
-def _as_complex(value: Tensor) -> Tensor:
-    if value.dtype not in (torch.float32, torch.float64):
-        raise TypeError(
-            "SSKernelNPLR: parameters must stay float32 or float64, got "
-            f"{str(value.dtype).removeprefix('torch.')}; for half precision use torch.autocast"
-        )
-    return torch.view_as_complex(value)
 
 
 def _floor(samples: float) -> int:
