@@ -8,6 +8,7 @@ import torch
 import ecgcore
 from ecgcore.nn import HippoSSKernel, SSKernelNPLR
 from ecgcore.testing.compare import relative_error
+from s4_checks import check_kernel_grads, run_kernel
 from support import Recorded, recorded, recorded_names
 
 NAMES = recorded_names("s4nplr__*", exclude=("s4nplr__compat_halfsum*",))
@@ -33,57 +34,31 @@ def build(r: Recorded, **switches) -> SSKernelNPLR:
     return kernel
 
 
-def run(kernel: SSKernelNPLR, r: Recorded, dtype: torch.dtype):
-    """Outputs, and gradients by the path they are recorded under."""
-    kernel = kernel.to(dtype)
-    state = None
-    if "in/state" in r:
-        state = r["in/state"].to(torch.complex128 if dtype == torch.float64 else torch.complex64)
-        state.requires_grad_()
-    K, K_state = kernel(state=state, rate=r.config["rate"], L=r.config["L_requested"])
-    scalar = (K * r["in/cot_K"].to(dtype)).sum()
-    if K_state is not None:
-        scalar = scalar + (K_state * r["in/cot_K_state"].to(dtype)).sum()
-    scalar.backward()
-    grads = {f"state/{k}": p.grad for k, p in kernel.named_parameters()}
-    if state is not None:
-        grads["in/state"] = state.grad
-    return K.detach(), K_state, grads
-
-
-def check_grads(grads: dict, r: Recorded, key: str, limit: float, limit_C: float) -> None:
-    wanted = r.under(key)
-    assert wanted
-    for path, expected in wanted.items():
-        error = relative_error(grads[path], expected)
-        assert error <= (limit_C if path == "state/C" else limit), (path, error)
-
-
 @pytest.mark.parametrize("backend", ["native", "reference"])
 @pytest.mark.parametrize("name", NAMES)
 def test_float32_with_the_stored_nodes(name, backend):
     r = recorded(name)
     with ecgcore.backend(backend):
-        K, K_state, grads = run(build(r), r, torch.float32)
+        K, K_state, grads = run_kernel(build(r), r, torch.float32)
     assert K.shape[-1] == r.config["L_returned"]
     assert relative_error(K, r["out/K"]) <= 1e-5
     assert relative_error(K, r["out64/K_f32nodes"]) <= 1e-5
     if K_state is not None:
         assert relative_error(K_state, r["out/K_state"]) <= 1e-5
         assert relative_error(K_state, r["out64/K_state"]) <= 1e-5
-    check_grads(grads, r, "grad", 1e-3, 5e-4)
-    check_grads(grads, r, "grad64", 1e-3, 5e-4)
+    check_kernel_grads(grads, r, "grad", 1e-3, 5e-4)
+    check_kernel_grads(grads, r, "grad64", 1e-3, 5e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_float32_with_exact_nodes(name):
     r = recorded(name)
-    K, K_state, grads = run(build(r, exact_nodes=True), r, torch.float32)
+    K, K_state, grads = run_kernel(build(r, exact_nodes=True), r, torch.float32)
     assert relative_error(K, r["out64/K"]) <= 1e-5
     assert relative_error(K, r["out/K"]) <= 5e-4
     if K_state is not None:
         assert relative_error(K_state, r["out64/K_state"]) <= 1e-5
-    check_grads(grads, r, "grad64", 1e-3, 5e-4)
+    check_kernel_grads(grads, r, "grad64", 1e-3, 5e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -94,11 +69,11 @@ def test_float64_with_exact_nodes(name):
         "doublings"
     ]:  # the recorded truth doubles in single precision, then goes on in double
         kernel.load_state_dict(r.under("state_after_double"))
-    K, K_state, grads = run(kernel, r, torch.float64)
+    K, K_state, grads = run_kernel(kernel, r, torch.float64)
     assert relative_error(K, r["out64/K"]) <= 1e-10
     if K_state is not None:
         assert relative_error(K_state, r["out64/K_state"]) <= 1e-10
-    check_grads(grads, r, "grad64", 1e-8, 1e-8)
+    check_kernel_grads(grads, r, "grad64", 1e-8, 1e-8)
 
 
 @pytest.mark.parametrize("name", recorded_names("s4nplr__*double*"))

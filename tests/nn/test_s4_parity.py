@@ -7,6 +7,7 @@ import torch
 
 from ecgcore import nn
 from ecgcore.testing.compare import relative_error
+from s4_checks import check_layer_grads, run_layer
 from support import Recorded, recorded, recorded_names
 
 NAMES = recorded_names("s4layer__*")
@@ -19,27 +20,9 @@ def run(r: Recorded, dtype: torch.dtype, **switches):
         **r.config["kwargs"], odd_length="reference", **switches
     )
     module.load_state_dict(r.under("state"))
-    module.to(dtype).eval()
-    x = r["in/x"].to(dtype).requires_grad_()
-    y = module(x)
     if name == "S4":
-        assert y[1] is None
-        y = y[0]
-    (y * r["in/cot"].to(dtype)).sum().backward()
-    grads = {f"state/{k}": p.grad for k, p in module.named_parameters()} | {"in/x": x.grad}
-    return y.detach(), grads
-
-
-def relative_l2(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float(((a.double() - b.double()).norm() / b.double().norm()).item())
-
-
-def check_grads(grads: dict, r: Recorded, key: str, limit: float) -> None:
-    wanted = r.under(key)
-    assert set(wanted) == set(grads)
-    for path, expected in wanted.items():
-        error = relative_l2(grads[path], expected)
-        assert error <= limit, (path, error)
+        assert module(r["in/x"])[1] is None
+    return run_layer(module, r, dtype)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -49,7 +32,7 @@ def test_float32_with_the_stored_nodes(name):
     assert relative_error(y, r["out/y"]) <= 1e-5
     assert relative_error(y, r["out64/y_f32nodes"]) <= 1e-5
     assert relative_error(y, r["out64/y"]) <= 5e-4
-    check_grads(grads, r, "grad", 1e-3)
+    check_layer_grads(grads, r, "grad", 1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,7 +40,7 @@ def test_float32_with_exact_nodes(name):
     r = recorded(name)
     y, grads = run(r, torch.float32, exact_nodes=True)
     assert relative_error(y, r["out64/y"]) <= 1e-5
-    check_grads(grads, r, "grad64", 1e-3)
+    check_layer_grads(grads, r, "grad64", 1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,4 +48,4 @@ def test_float64_with_exact_nodes(name):
     r = recorded(name)
     y, grads = run(r, torch.float64, exact_nodes=True)
     assert relative_error(y, r["out64/y"]) <= 1e-10
-    check_grads(grads, r, "grad64", 1e-8)
+    check_layer_grads(grads, r, "grad64", 1e-8)

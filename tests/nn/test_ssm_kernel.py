@@ -10,6 +10,7 @@ import torch
 from ecgcore.nn import HippoSSKernel, SSKernelNPLR
 from ecgcore.ops import discrete
 from ecgcore.testing.compare import relative_error
+from s4_checks import response
 
 
 def double_kernel(**options) -> SSKernelNPLR:
@@ -36,17 +37,6 @@ def dense(kernel: SSKernelNPLR, length: int | None = None):
     truncated = eye - torch.linalg.matrix_power(Abar, length or kernel.L)
     C = torch.einsum("chn,hnm->chm", wide(C), torch.linalg.inv(truncated))
     return Abar, Bbar, C
-
-
-def response(Abar, state, C, length):
-    """``C Abar^l state``, one sample after the other."""
-    out = []
-    for _ in range(length):
-        out.append(torch.einsum("chn,hn->ch", C, state))
-        state = torch.einsum("hnm,hm->hn", Abar, state)
-    samples = torch.stack(out, -1)
-    assert samples.imag.abs().max() <= 1e-9 * samples.abs().max()
-    return samples.real
 
 
 OPTIONS = [

@@ -65,10 +65,23 @@ class TransposedLinear(nn.Module):
         return _transposed_linear(x, self.weight, self.bias)
 
 
-class WeightNormLinear(WeightNormed):
-    """Either linear map, its weight split into length and direction of each row."""
+class PointwiseConv(nn.Conv1d):
+    """``W x + b`` over the features of ``(B, features, L)``: weight (out, in, 1), bias (out,)."""
 
-    def __init__(self, linear: nn.Linear | TransposedLinear) -> None:
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, kernel_size=1)
+
+
+Pointwise = nn.Linear | TransposedLinear | PointwiseConv
+"""The linear maps over features."""
+
+
+class WeightNormLinear(WeightNormed):
+    """A linear map without a kernel axis, its weight as the length and direction of each row."""
+
+    def __init__(self, linear: Pointwise) -> None:
+        if isinstance(linear, PointwiseConv):
+            raise ValueError("S4: weight_norm does not go with a pointwise convolution")
         super().__init__(linear.weight, linear.bias)
         self.transposed = isinstance(linear, TransposedLinear)
 
@@ -85,18 +98,19 @@ def _transposed_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def output_map(
+    linear: Callable[[int, int], Pointwise],
     in_features: int,
     out_features: int,
     *,
-    transposed: bool,
     initializer: str | None = None,
     activation: str | None = None,
     weight_norm: bool = False,
 ) -> nn.Module:
-    """The position-wise linear map behind an S4, followed by its activation if there is one.
+    """A position-wise linear map, followed by its activation if there is one.
 
     Args:
-        transposed: features before positions, else after.
+        linear: makes the map from its two widths; ``nn.Linear`` has the features last, the others
+            have them before the positions.
         initializer: ``None`` (torch's linear default), ``"uniform"``, ``"normal"``, ``"xavier"``,
             ``"zero"`` or ``"one"``.
         activation: by name; ``"glu"`` doubles the features first.
@@ -106,14 +120,25 @@ def output_map(
         ValueError: for names that are unknown, or an initializer together with ``"glu"``.
     """
     width = 2 * out_features if activation == "glu" else out_features
-    linear: nn.Linear | TransposedLinear
-    linear = (TransposedLinear if transposed else nn.Linear)(in_features, width)
+    made = linear(in_features, width)
     if initializer is not None:
-        _initialize(linear.weight, initializer, activation)
-    mapped = WeightNormLinear(linear) if weight_norm else linear
+        _initialize(made.weight, initializer, activation)
+    mapped = WeightNormLinear(made) if weight_norm else made
     if activation is None:
         return mapped
-    return nn.Sequential(mapped, activation_module(activation, dim=1 if transposed else -1))
+    axis = -1 if isinstance(made, nn.Linear) else 1
+    return nn.Sequential(mapped, activation_module(activation, dim=axis))
+
+
+def dropout_module(kind: type[nn.Module], rate: float) -> nn.Module:
+    """``kind(rate)``, or nothing for rate 0.
+
+    Raises:
+        ValueError: for a rate outside [0, 1).
+    """
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(f"S4: dropout must be in [0, 1), got {rate}")
+    return kind(rate) if rate > 0.0 else nn.Identity()
 
 
 def _initialize(weight: Tensor, initializer: str, activation: str | None) -> None:
@@ -159,13 +184,15 @@ class S4Core(nn.Module):
     """Kernel, convolution, skip and activation of an S4 layer, on ``(B, H, L)``.
 
     A subclass says which parameters there are and in what order they are made, and sets
-    ``D (C, H)``, ``kernel``, ``channels``, ``bidirectional``, ``hyper`` and ``activation``.
+    ``D (C, H)``, ``kernel``, ``channels``, ``bidirectional``, ``transposed``, ``hyper`` and
+    ``activation``.
     """
 
     D: Tensor
     kernel: nn.Module
     channels: int
     bidirectional: bool
+    transposed: bool
     hyper: str | None
     activation: str | None
 
@@ -187,30 +214,52 @@ class S4Core(nn.Module):
 
     def spectrum(self, L: int) -> Tensor:
         """:meth:`make_spectrum`, remembered in ``eval()`` where no gradient is wanted."""
+        return self._remembered((L,), lambda: self.make_spectrum(L))
+
+    def _remembered(self, key: tuple[object, ...], make: Callable[[], Tensor]) -> Tensor:
         sources = [*self.kernel.parameters(), *self.kernel.buffers()]
         wants_grad = torch.is_grad_enabled() and any(t.requires_grad for t in sources)
         if self.training or wants_grad or torch.compiler.is_compiling():
-            return self.make_spectrum(L)
-        key = (L, _backend.current_backend(), *self._cache_key())
-        return self._cache.get(key, sources, lambda: self.make_spectrum(L))
+            return make()
+        key = (*key, _backend.current_backend(), *self._cache_key())
+        return self._cache.get(key, sources, make)
 
     def _cache_key(self) -> tuple[object, ...]:
         """Settings beside tensors and length that the spectrum depends on."""
         return ()
 
-    def convolve(self, u: Tensor) -> Tensor:
-        """``activation(K * u + D u)``, ``(B, H, L) -> (B, channels * H, L)``, channel-major."""
-        spectrum, D = self.spectrum(u.shape[-1]), self.D
+    def check_input(self, u: Tensor, features: int) -> None:
+        """Refuse anything but ``(B, features, L)``, or ``(B, L, features)`` if not transposed."""
+        axis = -2 if self.transposed else -1
+        if u.dim() != 3 or u.shape[axis] != features or u.shape[-3 - axis] < 1:
+            layout = f"(B, {features}, L)" if self.transposed else f"(B, L, {features})"
+            raise ValueError(f"S4: u must have shape {layout} with L >= 1, got {tuple(u.shape)}")
+
+    def convolve(
+        self, u: Tensor, spectrum: Tensor | None = None, extra: Tensor | None = None
+    ) -> Tensor:
+        """``activation(K * u + D u + extra)``, channel-major.
+
+        Args:
+            u: signals, ``(B, H, L)``.
+            spectrum: of the kernel, by default :meth:`spectrum` for ``L`` samples.
+            extra: response to initial states, ``(B, C, H, L)``.
+
+        Returns:
+            ``(B, channels * H, L)``.
+        """
+        spectrum, D = self.spectrum(u.shape[-1]) if spectrum is None else spectrum, self.D
         # Half precision inputs are convolved in single precision: see ops.s4_conv.
         wide = u.dtype if u.dtype == torch.float64 else torch.float32
         spectrum = spectrum.to(torch.complex128 if wide == torch.float64 else torch.complex64)
         D = D.to(wide)
-        if self.hyper is None:
-            fused = "gelu" if self.activation == "gelu" else None
-            y = ops.s4_conv(u, spectrum, D, activation=fused)
-        else:
-            fused = None
-            value, gate = ops.s4_conv(u, spectrum, D).chunk(2, dim=1)
+        plain = self.hyper is None and extra is None
+        fused = "gelu" if plain and self.activation == "gelu" else None
+        y = ops.s4_conv(u, spectrum, D, activation=fused)
+        if extra is not None:
+            y = y + extra.to(y.dtype)
+        if self.hyper is not None:
+            value, gate = y.chunk(2, dim=1)
             y = activation_module(self.hyper)(gate) * value
         y = y.flatten(1, 2)
         return y if fused else activation_module(self.activation)(y)

@@ -12,7 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ecgcore.nn.s4 import S4Core, activation_module, output_map, two_sided_spectrum
+from ecgcore.nn.s4 import (
+    S4Core,
+    TransposedLinear,
+    activation_module,
+    dropout_module,
+    output_map,
+    two_sided_spectrum,
+)
 from ecgcore.nn.ssm_kernel import HippoSSKernel, SSKernelNPLR
 
 __all__ = ["S4", "HippoSSKernel", "S4Layer", "SSKernelNPLR", "transformer_encoder"]
@@ -82,11 +89,11 @@ class S4(S4Core):
             **kernel_args,
         )
         # Whole features drop together; for three axes torch calls that Dropout1d.
-        self.dropout = _dropout(nn.Dropout1d if transposed else nn.Dropout, dropout)
+        self.dropout = dropout_module(nn.Dropout1d if transposed else nn.Dropout, dropout)
         self.output_linear = output_map(
+            TransposedLinear if transposed else nn.Linear,
             d_model * self.channels,
             d_model,
-            transposed=transposed,
             initializer=initializer,
             activation=postact,
             weight_norm=weight_norm,
@@ -110,10 +117,7 @@ class S4(S4Core):
         Returns:
             The output, and ``None`` where other layers return a state.
         """
-        features = -2 if self.transposed else -1
-        if u.dim() != 3 or u.shape[features] != self.h or u.shape[-1 if features == -2 else -2] < 1:
-            layout = f"(B, {self.h}, L)" if self.transposed else f"(B, L, {self.h})"
-            raise ValueError(f"S4: u must have shape {layout} with L >= 1, got {tuple(u.shape)}")
+        self.check_input(u, self.h)
         y = self.convolve(u if self.transposed else u.transpose(-1, -2))
         if not self.transposed:
             y = y.transpose(-1, -2)
@@ -148,7 +152,7 @@ class S4Layer(nn.Module):
             features, d_state=N, l_max=lmax, bidirectional=bidirectional, **kernel_args
         )
         self.norm_layer = nn.LayerNorm(features) if layer_norm else nn.Identity()
-        self.dropout = _dropout(nn.Dropout1d, dropout)
+        self.dropout = dropout_module(nn.Dropout1d, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(L, B, F) -> (L, B, F)``."""
@@ -168,9 +172,3 @@ def transformer_encoder(
         d_model=channels, nhead=heads, dim_feedforward=64, activation="gelu"
     )
     return nn.TransformerEncoder(layer, num_layers=layers, enable_nested_tensor=False)
-
-
-def _dropout(kind: type[nn.Module], rate: float) -> nn.Module:
-    if not 0.0 <= rate < 1.0:
-        raise ValueError(f"S4: dropout must be in [0, 1), got {rate}")
-    return kind(rate) if rate > 0.0 else nn.Identity()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecgcore.ops import discrete
 
@@ -74,11 +74,35 @@ def as_complex(value: Tensor) -> Tensor:
     return torch.view_as_complex(value)
 
 
+def register(
+    module: nn.Module, name: str, value: Tensor, *, trains: bool, note: str, lr: float | None
+) -> None:
+    """A parameter, with what an optimiser should know in its attribute ``note``; or a buffer."""
+    if not trains:
+        module.register_buffer(name, value)
+        return
+    parameter = nn.Parameter(value)
+    setattr(parameter, note, {"weight_decay": 0.0} | ({} if lr is None else {"lr": lr}))
+    module.register_parameter(name, parameter)
+
+
+def check_output(owner: str, C: Tensor, log_dt: Tensor) -> None:
+    if C.dim() != 3 or log_dt.shape != C.shape[1:2]:
+        raise ValueError(
+            f"{owner}: C must have shape (channels, H, n) and log_dt (H,), "
+            f"got {tuple(C.shape)} and {tuple(log_dt.shape)}"
+        )
+
+
+def check_rate(owner: str, rate: float) -> None:
+    if not (math.isfinite(rate) and rate > 0):
+        raise ValueError(f"{owner}: rate must be a positive number, got {rate}")
+
+
 def check_state(owner: str, state: Tensor, H: int, n: int) -> None:
     if state.dim() != 3 or state.shape[1:] != (H, n) or not state.is_complex():
         raise ValueError(
-            f"{owner}: state must be complex (S, {H}, {n}), "
-            f"got {state.dtype} {tuple(state.shape)}"
+            f"{owner}: state must be complex (S, {H}, {n}), got {state.dtype} {tuple(state.shape)}"
         )
 
 

@@ -15,10 +15,13 @@ from ecgcore.nn.ssm_common import (
     COMPLEX_OF,
     as_complex,
     as_real,
+    check_output,
+    check_rate,
     check_state,
     check_switches,
     corrected,
     reference_nodes,
+    register,
     spread,
     state_as_input,
 )
@@ -92,11 +95,7 @@ class SSKernelNPLR(nn.Module):
         check_switches("SSKernelNPLR", odd_length, conjugate_pairs)
         if L < 1:
             raise ValueError(f"SSKernelNPLR: L must be at least 1, got {L}")
-        if C.dim() != 3 or log_dt.shape != C.shape[1:2]:
-            raise ValueError(
-                "SSKernelNPLR: C must have shape (channels, H, n) and log_dt (H,), "
-                f"got {tuple(C.shape)} and {tuple(log_dt.shape)}"
-            )
+        check_output("SSKernelNPLR", C, log_dt)
         _, H, n = C.shape
         copies = 1 if tie_state else H
         w = spread("SSKernelNPLR", "w", w, (copies, n), 1)
@@ -119,24 +118,18 @@ class SSKernelNPLR(nn.Module):
             )
         default = trainable is True
 
-        def register(name: str, value: Tensor, key: str, fallback: bool = default) -> None:
-            if not flags.get(key, fallback):
-                self.register_buffer(name, value)
-                return
-            parameter = nn.Parameter(value)
-            optim = {"weight_decay": 0.0} | ({} if lr is None else {"lr": lr})
-            parameter._optim = optim  # type: ignore[attr-defined]
-            self.register_parameter(name, parameter)
+        def add(name: str, value: Tensor, key: str, fallback: bool = default) -> None:
+            register(self, name, value, trains=flags.get(key, fallback), note="_optim", lr=lr)
 
-        register("log_dt", log_dt.clone(), "dt")
-        register("B", as_real(B, dtype), "B")
-        register("P", as_real(P, dtype), "P")
+        add("log_dt", log_dt.clone(), "dt")
+        add("B", as_real(B, dtype), "B")
+        add("P", as_real(P, dtype), "P")
         if hurwitz:
-            register("log_w_real", torch.log(-w.real + 1e-3).to(dtype), "A", fallback=False)
-            register("w_imag", w.imag.to(dtype).contiguous(), "A")
+            add("log_w_real", torch.log(-w.real + 1e-3).to(dtype), "A", fallback=False)
+            add("w_imag", w.imag.to(dtype).contiguous(), "A")
         else:
-            register("w", as_real(w, dtype), "A")
-            register("Q", as_real(P.conj(), dtype), "P")
+            add("w", as_real(w, dtype), "A")
+            add("Q", as_real(P.conj(), dtype), "P")
         if length_correction and not self.C.is_meta:
             self._scale_output(-1)
 
@@ -173,9 +166,8 @@ class SSKernelNPLR(nn.Module):
         if rate is None:
             L = L or self.L
             rate, samples = self.L / L, L
-        elif not (math.isfinite(rate) and rate > 0):
-            raise ValueError(f"SSKernelNPLR: rate must be a positive number, got {rate}")
         else:
+            check_rate("SSKernelNPLR", rate)
             L = L or _floor(self.L / rate)
             while rate * L > self.L * (1 + 1e-9):
                 self.double_length()
