@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import pickle
 
 import pytest
@@ -13,19 +12,7 @@ from torch.nn import functional as F
 from ecgcore import _backend, nn
 from ecgcore.nn import s4 as s4_module
 from ecgcore.testing.compare import relative_error
-
-
-def plain_convolution(k0, k1, u):
-    """``y_t = sum_j k0[j] u[t-j] + sum_j k1[j] u[t+1+j]``, term by term; ``k (C, H, L)``."""
-    L = u.shape[-1]
-    y = torch.zeros(u.shape[0], *k0.shape[:2], L, dtype=u.dtype)
-    for t in range(L):
-        for j in range(L):
-            if t - j >= 0:
-                y[..., t] += k0[..., j] * u[:, None, :, t - j]
-            if k1 is not None and t + 1 + j < L:
-                y[..., t] += k1[..., j] * u[:, None, :, t + 1 + j]
-    return y
+from s4_checks import check_compiled, copies, plain_convolution
 
 
 @pytest.mark.parametrize("transposed", [True, False])
@@ -263,23 +250,16 @@ def test_cache_is_in_no_state_dict_copy_or_pickle(counted):
     before = set(s4.state_dict())
     first = run(s4, u)
     assert set(s4.state_dict()) == before
-    stored = io.BytesIO()
-    torch.save(s4, stored)
-    stored.seek(0)
     small = len(pickle.dumps(nn.S4(4, d_state=8, l_max=16, bidirectional=True)))
     assert abs(len(pickle.dumps(s4)) - small) < 100
-    copies = [
-        copy.deepcopy(s4),
-        pickle.loads(pickle.dumps(s4)),
-        torch.load(stored, weights_only=False),
-    ]
+    others = copies(s4)
     assert made == [16]
-    for other in copies:
+    for other in others:
         assert other._cache._entry is None
         assert torch.equal(run(other, u), first)
     with torch.no_grad():
-        copies[0].kernel.kernel.C.mul_(2)
-    assert not torch.equal(run(copies[0], u), first)
+        others[0].kernel.kernel.C.mul_(2)
+    assert not torch.equal(run(others[0], u), first)
     assert torch.equal(run(s4, u), first)
 
 
@@ -313,13 +293,17 @@ def test_inference_mode_leaves_nothing_behind_that_training_could_not_use(counte
     s4(u)[0].sum().backward()
 
 
-def test_under_ddp(tmp_path):
+@pytest.mark.parametrize("generation", ["s4model", "elsm"])
+def test_under_ddp(tmp_path, generation):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
     )
     try:
         torch.manual_seed(0)
-        layer = nn.S4Layer(4, 16, N=8)
+        if generation == "s4model":
+            layer = nn.S4Layer(4, 16, N=8)
+        else:
+            layer = nn.S4Module({"decoder.embed_dim": 4, "s4_state_dim": 8})
         alone = copy.deepcopy(layer)
         wrapped = torch.nn.parallel.DistributedDataParallel(layer)
         x = torch.randn(16, 2, 4)
@@ -377,19 +361,7 @@ def test_empty_batch():
 
 
 def test_compiles_without_a_graph_break():
-    layer = nn.S4Layer(6, 16, N=4)
-    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    x = torch.randn(16, 2, 6)
-    y = compiled(x)
-    assert relative_error(y, layer(x)) <= 1e-6
-    y.square().sum().backward()
-    grads = {name: p.grad.clone() for name, p in layer.named_parameters()}
-    layer.zero_grad()
-    layer(x).square().sum().backward()
-    for name, p in layer.named_parameters():
-        assert relative_error(grads[name], p.grad) <= 1e-5, name
-    with torch.no_grad():
-        assert relative_error(compiled.eval()(x), layer.eval()(x)) <= 1e-6
+    check_compiled(nn.S4Layer(6, 16, N=4), torch.randn(16, 2, 6))
 
 
 def test_meta_device_costs_nothing_and_loads_by_assignment():

@@ -1,12 +1,14 @@
 """Building blocks: state-space layers and what the models add around them.
 
-:mod:`.s4model` names the S4 of SSSD-ECG; its classes are the ones at the top of this package.
+:mod:`.s4model` names the first generation of S4, that of SSSD-ECG, and :mod:`.elsm` the second,
+that of DSAT-ECG. Of a name that both have, the first's class stands at the top of this package.
 """
 
 from __future__ import annotations
 
-from ecgcore.nn import s4model
+from ecgcore.nn import elsm, s4model
 from ecgcore.nn.conv import Conv, ZeroConv1d
+from ecgcore.nn.elsm import S4Module, SSKernel, SSKernelDiag
 from ecgcore.nn.embedding import diffusion_step_embedding
 from ecgcore.nn.s4model import S4, HippoSSKernel, S4Layer, SSKernelNPLR, transformer_encoder
 
@@ -15,9 +17,13 @@ __all__ = [
     "Conv",
     "HippoSSKernel",
     "S4Layer",
+    "S4Module",
+    "SSKernel",
+    "SSKernelDiag",
     "SSKernelNPLR",
     "ZeroConv1d",
     "diffusion_step_embedding",
+    "elsm",
     "s4model",
     "transformer_encoder",
 ]

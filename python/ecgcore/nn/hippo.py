@@ -120,24 +120,43 @@ def nplr(measure: str, N: int, rank: int = 1) -> NPLR:
     return NPLR(w, P, B)
 
 
-@cache
-def _diagonalised(measure: str, N: int, rank: int) -> tuple[NDArray[Any], ...]:
-    """``w, P, B``: every layer of a model asks for the same ones."""
-    A, b = transition(measure, N)
-    p = rank_correction(measure, N, rank)
-    normal = A + p.T @ p
+class Eigenbasis(NamedTuple):
+    """Of a normal matrix ``a I + S`` with real ``a`` and skew-symmetric real ``S``."""
+
+    shift: float
+    """``a``, the real part of every eigenvalue"""
+    imaginary: Array
+    """the positive imaginary parts, falling, ``(m,)``"""
+    vectors: NDArray[np.complex128]
+    """their unit eigenvectors, ``(N, m)``"""
+    alone: NDArray[np.intp]
+    """indices of the states that ``S`` couples to no other, an even number"""
+
+
+def eigenbasis(normal: Array) -> Eigenbasis:
+    """Diagonalise ``a I + S`` through the Hermitian ``i S``."""
+    N = len(normal)
     shift = normal.trace() / N
     skew = normal - shift * np.eye(N)
     imaginary, vectors = np.linalg.eigh(-1j * skew)
     kept = imaginary > 1e-9 * np.abs(imaginary).max()
     order = np.flatnonzero(kept)[::-1]
-    imaginary, vectors = imaginary[order], vectors[:, order]
-    if len(order) < N // 2:
+    alone = np.flatnonzero(~skew.any(axis=1))
+    return Eigenbasis(float(shift), imaginary[order], vectors[:, order], alone)
+
+
+@cache
+def _diagonalised(measure: str, N: int, rank: int) -> tuple[NDArray[Any], ...]:
+    """``w, P, B``: every layer of a model asks for the same ones."""
+    A, b = transition(measure, N)
+    p = rank_correction(measure, N, rank)
+    shift, imaginary, vectors, alone = eigenbasis(A + p.T @ p)
+    if len(imaginary) < N // 2:
         # Zero frequency (fourier): a real pair of states that nothing couples. As the reference,
         # keep the first state of the pair, real. At w = 0 exactly the diagonal part would have its
         # pole on the DC node and the kernel would be 0/0 there, so w is moved by what single
         # precision can bear.
-        alone = np.flatnonzero(~skew.any(axis=1))[: N // 2 - len(order)]
+        alone = alone[: N // 2 - len(imaginary)]
         imaginary = np.append(imaginary, np.zeros(len(alone)))
         vectors = np.concatenate([vectors, np.eye(N)[:, alone]], axis=1)
     w = shift + 1j * imaginary
