@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from ecgcore.ops import reference
 from ecgcore.ops.cauchy import cauchy
+from ecgcore.ops.conditional_batch_norm import conditional_batch_norm
 from ecgcore.ops.diag import diag_kernel
 from ecgcore.ops.nplr import nplr_kernel, nplr_spectrum
+from ecgcore.ops.phase_shuffle import phase_shuffle
 from ecgcore.ops.s4_conv import s4_conv
+from ecgcore.ops.upsample_conv1d import upsample_conv1d
 from ecgcore.ops.vandermonde import vandermonde, vandermonde_transpose
 
 __all__ = [
     "cauchy",
+    "conditional_batch_norm",
     "diag_kernel",
     "nplr_kernel",
     "nplr_spectrum",
+    "phase_shuffle",
     "reference",
     "s4_conv",
+    "upsample_conv1d",
     "vandermonde",
     "vandermonde_transpose",
 ]

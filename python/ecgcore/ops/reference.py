@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from ecgcore.ops.cauchy import cauchy_reference as cauchy
+from ecgcore.ops.conditional_batch_norm import (
+    conditional_batch_norm_reference as conditional_batch_norm,
+)
 from ecgcore.ops.diag import diag_kernel_reference as diag_kernel
 from ecgcore.ops.nplr import nplr_kernel_reference as nplr_kernel
 from ecgcore.ops.nplr import nplr_spectrum_reference as nplr_spectrum
+from ecgcore.ops.phase_shuffle import phase_shuffle_reference as phase_shuffle
 from ecgcore.ops.s4_conv import s4_conv_reference as s4_conv
+from ecgcore.ops.upsample_conv1d import upsample_conv1d_reference as upsample_conv1d
 from ecgcore.ops.vandermonde import vandermonde_reference as vandermonde
 from ecgcore.ops.vandermonde import vandermonde_transpose_reference as vandermonde_transpose
 
 __all__ = [
     "cauchy",
+    "conditional_batch_norm",
     "diag_kernel",
     "nplr_kernel",
     "nplr_spectrum",
+    "phase_shuffle",
     "s4_conv",
+    "upsample_conv1d",
     "vandermonde",
     "vandermonde_transpose",
 ]
