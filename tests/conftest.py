@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+import ecgcore
 from ecgcore import _native
-from support import NO_SHARED, ROOT
+from support import NO_SHARED, ONE_BACKEND, ROOT
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -21,13 +22,37 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests of the ops run on every CPU instruction set at hand, unless marked ``one_isa``."""
+    """Tests of the ops run on every CPU instruction set at hand, unless marked ``one_isa``.
+
+    Those that ask for ``op_backend`` run on the other backends as well.
+    """
     if metafunc.definition.path.is_relative_to(ROOT / "tests" / "ops"):
         best_only = metafunc.definition.get_closest_marker("one_isa") is not None
         forced = "ECGCORE_CPU_ISA" in os.environ
-        isas = [_native.cpu_isa()] if best_only or forced else _native.cpu_isas()
+        best = _native.cpu_isa()
+        isas = [best] if best_only or forced else _native.cpu_isas()
         metafunc.fixturenames.append("cpu_isa")
-        metafunc.parametrize("cpu_isa", isas, indirect=True)
+        if "op_backend" in metafunc.fixturenames:
+            runs = [pytest.param(isa, "native", id=isa) for isa in isas]
+            runs += [
+                pytest.param(best, name, id=name, marks=pytest.mark.no_sanitizer)
+                for name in ("keops", "reference")
+            ]
+            metafunc.parametrize(("cpu_isa", "op_backend"), runs, indirect=True)
+        else:
+            metafunc.parametrize("cpu_isa", isas, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Cases of ops that know no backends run once."""
+    kept = []
+    for item in items:
+        given = getattr(item, "callspec", None)
+        params = {} if given is None else given.params
+        op = getattr(params.get("case"), "op", params.get("op"))
+        if params.get("op_backend", "native") == "native" or op not in ONE_BACKEND:
+            kept.append(item)
+    items[:] = kept
 
 
 @pytest.fixture
@@ -37,6 +62,13 @@ def cpu_isa(request: pytest.FixtureRequest) -> Iterator[str]:
     _native.set_cpu_isa(request.param)
     yield request.param
     _native.set_cpu_isa(before)
+
+
+@pytest.fixture
+def op_backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The backend of the ops that the test runs on."""
+    with ecgcore.backend(request.param):
+        yield request.param
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ _current = "native"
 
 
 def current_backend() -> str:
-    """The backend in use: ``"native"`` or ``"reference"``."""
+    """The backend in use: ``"native"``, ``"keops"`` or ``"reference"``."""
     return _current
 
 
@@ -23,17 +24,26 @@ def set_backend(name: str) -> None:
     """Choose what ``cauchy`` and ``nplr_*`` run on, for the whole process.
 
     Args:
-        name: ``"native"`` (default), the fused C++ and CUDA kernels, or ``"reference"``, torch.
+        name: ``"native"`` (default), the fused C++ and CUDA kernels; ``"keops"``, PyKeOps, on the
+            CPU or GPU where the tensors are, compiled when first used; or ``"reference"``, torch.
 
     Raises:
-        ValueError: for any other name, and for ``"keops"``, which this version does not offer yet.
+        ValueError: for any other name.
+        ImportError: for ``"keops"`` where PyKeOps is not installed. Nothing falls back to another
+            backend: what PyKeOps cannot compile is an error of the op.
     """
     global _current
     if name not in _NAMES:
         raise ValueError(f"ecgcore.backend: name must be one of {', '.join(_NAMES)}, got {name!r}")
-    if name == "keops":
-        raise ValueError("ecgcore.backend: 'keops' is not available in this version of ecgcore")
+    if name == "keops" and (reason := _why_no_keops()) is not None:
+        raise ImportError(f"ecgcore.backend: 'keops' needs PyKeOps, {reason}")
     _current = name
+
+
+def _why_no_keops() -> str | None:
+    if importlib.util.find_spec("pykeops") is None:
+        return "which is not installed: pip install 'ecgcore[keops]'"
+    return None
 
 
 @contextmanager
@@ -52,8 +62,9 @@ def backends() -> dict[str, Any]:
 
     Returns:
         ``current`` (the backend in use), ``cpu`` (instruction set, those available, threads),
-        ``cuda`` (whether the CUDA kernels can run, and the reason if not), ``torch`` (its version)
-        and ``build`` (how the native module was built).
+        ``cuda`` (whether the CUDA kernels can run, and the reason if not), ``keops`` (whether
+        PyKeOps is installed), ``torch`` (its version) and ``build`` (how the native module was
+        built).
     """
     reason = _native.why_no_cuda()
     return {
@@ -64,6 +75,7 @@ def backends() -> dict[str, Any]:
             "threads": _native.num_threads(),
         },
         "cuda": {"available": reason is None, "reason": reason},
+        "keops": {"available": _why_no_keops() is None},
         "torch": torch.__version__,
         "build": _native._C.build_info(),
     }

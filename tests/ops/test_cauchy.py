@@ -11,13 +11,11 @@ from support import recorded, recorded_names
 
 
 @pytest.mark.parametrize("name", recorded_names("cauchy__*"))
-@pytest.mark.parametrize("which", ["native", "reference"])
-def test_recorded_sums_and_gradients(name: str, which: str) -> None:
+def test_recorded_sums_and_gradients(name: str, op_backend: str) -> None:
     data = recorded(name)
     pairs = "__sym_" in name
     v, z, w = (data[f"in/{k}"].requires_grad_() for k in "vzw")
-    function = ops.cauchy if which == "native" else ops.reference.cauchy
-    out = function(v, z, w, conjugate_pairs=pairs)
+    out = ops.cauchy(v, z, w, conjugate_pairs=pairs)
     tolerance = 2e-6 if out.dtype == torch.complex64 else 1e-12  # of the fixtures' README
     assert relative_error(out, data["out64/r"]) < tolerance
     gradients = torch.autograd.grad(out, (v, z, w), data["in/cot"].to(out.dtype))

@@ -16,6 +16,7 @@ import ecgcore
 from ecgcore import ops
 from ecgcore.testing import CASES, HALF_OPS, Case, cases, check
 from ecgcore.testing.compare import cotangent, evaluate, native, reference, relative_error
+from support import ONE_BACKEND
 
 OPS = tuple(CASES)
 WITH_CASES = [pytest.param(c, id=f"{c.op}-{c}") for c in cases(without="bench")]
@@ -43,7 +44,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
 @pytest.mark.parametrize("case", WITH_CASES)
 def test_error_is_within_twice_the_references_own(
-    case: Case, dtype: torch.dtype, device: str
+    case: Case, dtype: torch.dtype, device: str, op_backend: str
 ) -> None:
     bad = [r for r in check(case, dtype, device) if not r.ok]
     assert not bad, "\n".join(f"{r.quantity}: {r.error:.2e} > {r.limit:.2e}" for r in bad)
@@ -59,7 +60,7 @@ def test_half_precision_loses_only_the_rounding(
 
 
 @pytest.mark.parametrize("case", SMALL)
-def test_gradients_match_finite_differences(case: Case) -> None:
+def test_gradients_match_finite_differences(case: Case, op_backend: str) -> None:
     inputs = case.inputs(torch.float64)
     leaves = [inputs[name].requires_grad_() for name in case.wrt]
 
@@ -69,7 +70,7 @@ def test_gradients_match_finite_differences(case: Case) -> None:
     assert torch.autograd.gradcheck(function, leaves, atol=1e-6, rtol=1e-4)
 
 
-def test_only_the_gradients_asked_for_are_computed_and_they_do_not_change() -> None:
+def test_only_the_gradients_asked_for_are_computed_and_they_do_not_change(op_backend: str) -> None:
     for op in OPS:
         case = quick(op)
         inputs = case.inputs()
@@ -183,7 +184,9 @@ def test_strided_inputs_and_gradients_give_the_same_bits(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", QUICK)
-def test_lazily_conjugated_and_negated_views_are_read_as_their_values(case: Case) -> None:
+def test_lazily_conjugated_and_negated_views_are_read_as_their_values(
+    case: Case, op_backend: str
+) -> None:
     inputs = case.inputs()
     lazy = {
         k: v.conj().resolve_conj().conj() if isinstance(v, Tensor) and v.is_complex() else v
@@ -199,7 +202,7 @@ def test_lazily_conjugated_and_negated_views_are_read_as_their_values(case: Case
     )
 
 
-def test_expanded_inputs_collect_the_sum_of_their_gradients() -> None:
+def test_expanded_inputs_collect_the_sum_of_their_gradients(op_backend: str) -> None:
     v = torch.randn(7, dtype=torch.complex128, requires_grad=True)
     z = torch.randn(5, dtype=torch.complex128)
     w = torch.randn(3, 7, dtype=torch.complex128)
@@ -209,7 +212,7 @@ def test_expanded_inputs_collect_the_sum_of_their_gradients() -> None:
         assert relative_error(grad, broadcast) < 1e-13
 
 
-def test_empty_batches_give_empty_results_and_zero_gradients() -> None:
+def test_empty_batches_give_empty_results_and_zero_gradients(op_backend: str) -> None:
     case = quick("s4_conv")
     inputs = case.inputs()
     inputs["u"] = inputs["u"][:0]
@@ -271,7 +274,8 @@ def test_the_reference_has_every_derivative(op: str) -> None:
     assert torch.isfinite(second).all()
 
 
-@pytest.mark.parametrize("op", [op for op in OPS if op != "s4_conv"])
+@pytest.mark.one_isa
+@pytest.mark.parametrize("op", [op for op in OPS if op not in ONE_BACKEND])
 def test_the_reference_backend_runs_the_reference(op: str) -> None:
     case = quick(op)
     inputs = case.inputs()
@@ -285,7 +289,7 @@ def test_an_unknown_backend_is_refused() -> None:
 
 
 @pytest.mark.parametrize("case", QUICK)
-def test_nans_pass_through_without_a_crash(case: Case) -> None:
+def test_nans_pass_through_without_a_crash(case: Case, op_backend: str) -> None:
     for name in case.wrt:
         inputs = case.inputs()
         inputs[name] = torch.full_like(inputs[name], float("nan"))

@@ -13,7 +13,6 @@ from ecgcore import ops
 from ecgcore.testing import cases, relative_error
 from support import recorded, recorded_names
 
-WHICH = pytest.mark.parametrize("which", ["native", "reference"])
 SIZES = [
     # S, C, R, H, N, L, tied
     (1, 1, 1, 1, 1, 1, False),
@@ -24,10 +23,6 @@ SIZES = [
     (1, 2, 2, 2, 9, 64, False),
     (2, 3, 3, 2, 4, 97, False),
 ]
-
-
-def function(which: str, name: str) -> Any:
-    return getattr(ops if which == "native" else ops.reference, name)
 
 
 def parameters(S: int, C: int, R: int, H: int, N: int, tied: bool) -> dict[str, Tensor]:
@@ -62,11 +57,10 @@ def discrete(p: dict[str, Tensor], Q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.linalg.solve(eye - half, eye + half), Bbar.squeeze(-1), both(p["C"])
 
 
-@WHICH
 @pytest.mark.parametrize("explicit_q", [False, True])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_kernel_is_the_impulse_response_of_the_dense_system(
-    which: str, explicit_q: bool, sizes: tuple[Any, ...]
+    explicit_q: bool, sizes: tuple[Any, ...], op_backend: str
 ) -> None:
     S, C, R, H, N, L, tied = sizes
     p = parameters(S, C, R, H, N, tied)
@@ -76,32 +70,30 @@ def test_kernel_is_the_impulse_response_of_the_dense_system(
     for _ in range(L):
         truth.append(torch.einsum("chn,shn->sch", out, state).real)
         state = torch.einsum("hnm,shm->shn", Abar, state)
-    found = function(which, "nplr_kernel")(**p, L=L, Q=Q, length_correction=True)
+    found = ops.nplr_kernel(**p, L=L, Q=Q, length_correction=True)
     assert found.shape == (S, C, H, L)
     assert relative_error(found, torch.stack(truth, -1)) < 1e-12
 
 
-@WHICH
-def test_given_nodes_may_lie_anywhere(which: str) -> None:
+def test_given_nodes_may_lie_anywhere(op_backend: str) -> None:
     p = parameters(2, 2, 2, 3, 4, False)
     omega = torch.randn(6, dtype=torch.complex128) * 0.6
     omega[0], omega[-1] = 1.0, -1.0
-    found = function(which, "nplr_spectrum")(**p, L=11, omega=omega)
+    found = ops.nplr_spectrum(**p, L=11, omega=omega)
     Abar, Bbar, out = discrete(p, p["P"].conj())
     resolvent = torch.linalg.inv(torch.eye(8) - omega[:, None, None, None] * Abar)
     truth = torch.einsum("chn,fhnm,shm->schf", out, resolvent, Bbar)
     assert relative_error(found, truth) < 1e-12
 
 
-@WHICH
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
 @pytest.mark.parametrize("L", [2, 16, 64, 1000])
-def test_nyquist_is_its_limit(which: str, dtype: torch.dtype, L: int) -> None:
+def test_nyquist_is_its_limit(dtype: torch.dtype, L: int, op_backend: str) -> None:
     """At ``omega = -1`` the resolvent is constant and the low-rank part drops out."""
     p = parameters(1, 2, 1, 3, 4, False)
     limit = p["dt"] * torch.einsum("shn,chn->sch", p["B"], p["C"]).real
     p = {k: x.to(dtype if x.is_complex() else dtype.to_real()) for k, x in p.items()}
-    found = function(which, "nplr_spectrum")(**p, L=L)
+    found = ops.nplr_spectrum(**p, L=L)
     assert torch.isfinite(torch.view_as_real(found)).all()
     assert relative_error(found[..., -1], limit.to(dtype)) < 20 * torch.finfo(dtype).eps
 
@@ -146,12 +138,11 @@ LAYERS = recorded_names(
 )  # odd lengths are transformed wrongly there, doubled ones are the module's business
 
 
-@WHICH
 @pytest.mark.parametrize("name", LAYERS)
-def test_recorded_kernels(name: str, which: str) -> None:
+def test_recorded_kernels(name: str, op_backend: str) -> None:
     data, p, omega, rate = layer(name)
     L = int(data.config["L_internal"] / rate)
-    kernel = function(which, "nplr_kernel")
+    kernel = ops.nplr_kernel
     shown = data["out64/K"].shape[-1]
     exact = kernel(**p, L=L)[0, ..., :shown]
     assert relative_error(exact, data["out64/K"]) < 1e-5
@@ -162,7 +153,7 @@ def test_recorded_kernels(name: str, which: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in LAYERS if "hurwitz" not in n and "state2" not in n])
-def test_recorded_gradients(name: str) -> None:
+def test_recorded_gradients(name: str, op_backend: str) -> None:
     data, p, omega, rate = layer(name)
     L = int(data.config["L_internal"] / rate)
     if rate != 1.0:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ecgcore import _backend
-from ecgcore.ops import _shared
+from ecgcore.ops import _keops, _shared
 
 
 def cauchy(v: Tensor, z: Tensor, w: Tensor, *, conjugate_pairs: bool = True) -> Tensor:
@@ -59,6 +59,8 @@ def cauchy(v: Tensor, z: Tensor, w: Tensor, *, conjugate_pairs: bool = True) -> 
         )
     if _backend.current_backend() == "reference":
         return cauchy_reference(v, z, w, conjugate_pairs=conjugate_pairs)
+    if _backend.current_backend() == "keops":
+        return _keops.cauchy(v, z, w, conjugate_pairs)
     modes = v.shape[-1]
     rows_v = _shared.dense(v.expand(*batch, modes)).reshape(-1, modes)
     rows_w = _shared.dense(w.expand(*batch, modes)).reshape(-1, modes)

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ecgcore import _backend
-from ecgcore.ops import _shared, discrete
+from ecgcore.ops import _keops, _shared, discrete
 
 
 def nplr_spectrum(
@@ -146,6 +147,8 @@ def _spectrum(
         A, B, C, P, Q, dt = (x.to(wide_like(x)) for x in (A, B, C, P, Q, dt))
         omega = None if omega is None else omega.to(torch.complex128)
         C = corrected_output(A, C, P, Q, dt, L)
+    if _backend.current_backend() == "keops":
+        return _composed(A, B, C, P, dt, L, Q, omega, _keops.sum_over_modes).to(dtype)
     operands = (_shared.dense(x) for x in (A, B, C, P, Q, dt))
     nodes = None if omega is None else _shared.dense(omega)
     return torch.ops.ecgcore.nplr_spectrum(*operands, nodes, L).to(dtype)
@@ -183,21 +186,38 @@ def nplr_spectrum_reference(
         Q = P.conj()
     if length_correction:
         C = corrected_output(A, C, P, Q, dt, L)
+    return _composed(A, B, C, P, dt, L, Q, omega, _sum_over_modes)
+
+
+def _sum_over_modes(xy: Tensor, s: Tensor, d: Tensor, A: Tensor, dt: Tensor) -> Tensor:
+    """``q(x, y)`` of the products ``x y``: ``(X, Y, H, N)`` to ``(X, Y, H, L//2+1)``."""
+    W = (dt[:, None] * A)[..., None]  # (H, N, 1)
+    kept, partner = 1 / (d - s * W), 1 / (d - s * W.conj())
+    sums = torch.einsum("xyhn,hnl->xyhl", xy, kept)
+    return dt[:, None] * (sums + torch.einsum("xyhn,hnl->xyhl", xy.conj(), partner))
+
+
+def _composed(
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    P: Tensor,
+    dt: Tensor,
+    L: int,
+    Q: Tensor,
+    omega: Tensor | None,
+    sum_over_modes: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor],
+) -> Tensor:
+    """The spectrum by its formula, ``q`` by ``sum_over_modes``."""
     if omega is None:
         omega = exact_nodes(L, A.device)
     omega = omega.to(torch.complex128)
     s, d = (1 + omega).to(A.dtype), (2 * (1 - omega)).to(A.dtype)
 
-    W = (dt[:, None] * A)[..., None]  # (H, N, 1)
-    kept = 1 / (d - s * W)
-    partner = 1 / (d - s * W.conj())
-
     def q(x: Tensor, y: Tensor) -> Tensor:
         """(X, H|1, N), (Y, H|1, N) -> (X, Y, H, L//2+1)"""
         xy = (x[:, None] * y).expand(-1, -1, len(dt), -1)
-        sums = torch.einsum("xyhn,hnl->xyhl", xy, kept)
-        sums = sums + torch.einsum("xyhn,hnl->xyhl", xy.conj(), partner)
-        return dt[:, None] * sums
+        return sum_over_modes(xy, s, d, A, dt)
 
     bc, bq, pc, pq = q(B, C), q(B, Q), q(P, C), q(P, Q)
     core = torch.eye(len(P), dtype=A.dtype, device=A.device) + (s * pq).permute(2, 3, 0, 1)
