@@ -6,6 +6,7 @@ from ecgcore.ops import reference
 from ecgcore.ops.cauchy import cauchy
 from ecgcore.ops.conditional_batch_norm import conditional_batch_norm
 from ecgcore.ops.diag import diag_kernel
+from ecgcore.ops.local_attention import local_attention
 from ecgcore.ops.nplr import nplr_kernel, nplr_spectrum
 from ecgcore.ops.phase_shuffle import phase_shuffle
 from ecgcore.ops.s4_conv import s4_conv
@@ -16,6 +17,7 @@ __all__ = [
     "cauchy",
     "conditional_batch_norm",
     "diag_kernel",
+    "local_attention",
     "nplr_kernel",
     "nplr_spectrum",
     "phase_shuffle",

@@ -7,6 +7,7 @@ from ecgcore.ops.conditional_batch_norm import (
     conditional_batch_norm_reference as conditional_batch_norm,
 )
 from ecgcore.ops.diag import diag_kernel_reference as diag_kernel
+from ecgcore.ops.local_attention import local_attention_reference as local_attention
 from ecgcore.ops.nplr import nplr_kernel_reference as nplr_kernel
 from ecgcore.ops.nplr import nplr_spectrum_reference as nplr_spectrum
 from ecgcore.ops.phase_shuffle import phase_shuffle_reference as phase_shuffle
@@ -19,6 +20,7 @@ __all__ = [
     "cauchy",
     "conditional_batch_norm",
     "diag_kernel",
+    "local_attention",
     "nplr_kernel",
     "nplr_spectrum",
     "phase_shuffle",

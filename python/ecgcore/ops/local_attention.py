@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""Attention of every block of queries to its own and the two neighbouring blocks of keys."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ecgcore.ops import _shared
+
+_MASKED = -1e10
+
+
+def local_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    block_length: int,
+    *,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    scale: float | None = None,
+    pad_keys_attend: bool = True,
+    window: int | None = None,
+) -> Tensor:
+    r"""Three-block local attention, as in SPADE (Zuo et al. 2022, "Efficient Long Sequence Modeling
+    via State Space Augmented Transformer", section 3.2).
+
+    With ``T = block_length`` the sequence is filled up with zeros to ``nb = ceil(L / T)`` blocks.
+    Query ``t`` of block ``n`` attends to the ``3 T`` keys of blocks ``n - 1``, ``n``, ``n + 1``, of
+    which those before the first block and after the last are zeros.
+
+    .. math:: y_{nt} = \sum_c p_{ntc} v_{(n-1)T+c}, \quad p_{nt\cdot} = \mathrm{softmax}_c\left(
+        \mathrm{scale} \cdot q_{nT+t} \cdot k_{(n-1)T+c} + \mathrm{bias}_{tc}
+        - 10^{10}\,[\text{not mask}_{ntc}] \right)
+
+    As published, keys outside the sequence are not left out: being zeros they have the logit
+    ``0 (+ bias)`` and take their share of the softmax. ``pad_keys_attend=False`` leaves them out.
+
+    Args:
+        q: queries, ``(B, heads, L, d)``, float32, float64, bfloat16 or float16.
+        k: keys, same shape and dtype.
+        v: values, same shape and dtype.
+        block_length: ``T``, at least 1.
+        bias: added to the logits, broadcasts to ``(heads, T, 3 T)``, in the dtype of ``q``, or
+            float32 where ``q`` is bfloat16 or float16.
+        mask: ``(B, 1, nb, T, 3 T)``, bool, true where attention is allowed; elsewhere -1e10 is
+            added to the logit. Keys outside the sequence are masked by their columns alone.
+        scale: factor of the products ``q k``; ``None`` is ``d ** -0.5``.
+        pad_keys_attend: whether keys outside the sequence take part.
+        window: keep only keys at most this far from their query, ``0 <= window <= T``. With
+            ``pad_keys_attend=False`` this is a sliding window.
+
+    Returns:
+        Like ``q``; half precision inputs are computed in float32.
+
+    Differentiable in ``q``, ``k``, ``v`` and ``bias``.
+
+    Raises:
+        TypeError: for tensors or numbers of another type.
+        ValueError: for wrong dtypes, shapes or devices, a ``block_length`` below 1, or a
+            ``window`` outside ``0..T``.
+    """
+    _check(q, k, v, block_length, bias, mask, scale, window)
+    return local_attention_reference(
+        q,
+        k,
+        v,
+        block_length,
+        bias=bias,
+        mask=mask,
+        scale=scale,
+        pad_keys_attend=pad_keys_attend,
+        window=window,
+    )
+
+
+def local_attention_reference(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    block_length: int,
+    *,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    scale: float | None = None,
+    pad_keys_attend: bool = True,
+    window: int | None = None,
+) -> Tensor:
+    """The definition of :func:`local_attention` in plain torch, with all scores in memory."""
+    heads, L, d = q.shape[1:]
+    T = block_length
+    nb = -(-L // T)
+    real = torch.float32 if q.dtype.itemsize < 4 else q.dtype
+
+    def blocks(x: Tensor) -> Tensor:  # (B, heads, nb, T, d)
+        return F.pad(x.to(real), (0, 0, 0, nb * T - L)).unflatten(2, (nb, T))
+
+    def neighbours(x: Tensor) -> Tensor:  # (B, heads, nb, 3 T, d)
+        x = F.pad(blocks(x), (0, 0, 0, 0, 1, 1))
+        return torch.cat([x[:, :, :-2], x[:, :, 1:-1], x[:, :, 2:]], 3)
+
+    scores = (d**-0.5 if scale is None else scale) * (blocks(q) @ neighbours(k).mT)
+    if bias is not None:
+        scores = scores + bias.to(real).expand(heads, T, 3 * T)[:, None]
+    if mask is not None:
+        scores = scores + torch.where(mask, 0.0, _MASKED).to(real)
+    start = T * torch.arange(nb, device=q.device)[:, None, None]
+    query = start + torch.arange(T, device=q.device)[:, None]  # (nb, T, 1)
+    key = start - T + torch.arange(3 * T, device=q.device)  # (nb, 1, 3 T)
+    keep = torch.ones_like(query + key, dtype=torch.bool)
+    if not pad_keys_attend:
+        keep &= (key >= 0) & (key < L)
+    if window is not None:
+        keep &= (query - key).abs() <= window
+    keep |= query >= L  # rows that are cut off below must not be all -inf, whose softmax is NaN
+    weights = torch.softmax(scores.masked_fill(~keep, -torch.inf), -1)
+    return (weights @ neighbours(v)).flatten(2, 3)[:, :, :L].to(q.dtype)
+
+
+def _check(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    block_length: int,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    scale: float | None,
+    window: int | None,
+) -> None:
+    op = "local_attention"
+    for name, value in (("q", q), ("k", k), ("v", v)):
+        _shared.check_tensor(op, name, value)
+    _shared.check_dtype(op, "q", q, torch.float32, torch.float64, torch.bfloat16, torch.float16)
+    _shared.check_shape(op, "q", q, "(B, heads, L, d)", (None,) * 4)
+    B, heads, L, d = q.shape
+    if heads < 1 or L < 1 or d < 1:
+        _shared.fail(op, f"q must have heads, L, d >= 1, got {tuple(q.shape)}")
+    for name, value in (("k", k), ("v", v)):
+        _shared.check_dtype(op, name, value, q.dtype)
+        _shared.check_device(op, name, value, q.device)
+        _shared.check_shape(op, name, value, "(B, heads, L, d)", (B, heads, L, d))
+    _check_number(op, "block_length", block_length, int)
+    T = block_length
+    if T < 1:
+        _shared.fail(op, f"block_length must be at least 1, got {T}")
+    if bias is not None:
+        _shared.check_tensor(op, "bias", bias)
+        wide = (torch.float32,) if q.dtype.itemsize < 4 else ()
+        _shared.check_dtype(op, "bias", bias, q.dtype, *wide)
+        _shared.check_device(op, "bias", bias, q.device)
+        full = (heads, T, 3 * T)
+        if bias.dim() > 3 or any(
+            got not in (1, want)
+            for got, want in zip(reversed(bias.shape), reversed(full), strict=False)
+        ):
+            _shared.fail(
+                op,
+                f"bias must broadcast to (heads, T, 3 T) = {full}, got {tuple(bias.shape)}",
+            )
+    if mask is not None:
+        _shared.check_tensor(op, "mask", mask)
+        _shared.check_dtype(op, "mask", mask, torch.bool)
+        _shared.check_device(op, "mask", mask, q.device)
+        shape = (B, 1, -(-L // T), T, 3 * T)
+        _shared.check_shape(op, "mask", mask, "(B, 1, nb, T, 3 T)", shape)
+    if scale is not None:
+        _check_number(op, "scale", scale, (int, float))
+    if window is not None:
+        _check_number(op, "window", window, int)
+        if not 0 <= window <= T:
+            _shared.fail(op, f"window must lie in 0..block_length = 0..{T}, got {window}")
+
+
+def _check_number(op: str, name: str, value: object, kind: type | tuple[type, ...]) -> None:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        word = "an int" if kind is int else "a float"
+        raise TypeError(f"ecgcore::{op}: {name} must be {word}, got {type(value).__name__}")
