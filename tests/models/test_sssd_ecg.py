@@ -225,7 +225,6 @@ def test_wrong_inputs(model, x, y, t, message):
         ({"diffusion_step_embed_dim_in": 2}, "must be an integer >= 4, got 2"),
         ({"diffusion_step_embed_dim_in": 7}, "diffusion_step_embed_dim_in must be even, got 7"),
         ({"odd_length": "even"}, "model.odd_length must be 'exact' or 'reference', got 'even'"),
-        ({"conjugate_pairs": False}, "model.conjugate_pairs: false is not available"),
     ],
 )
 def test_wrong_settings(change, message):

@@ -425,7 +425,6 @@ def test_errors_of_forward_without_a_length_or_with_a_state():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"conjugate_pairs": False}, "conjugate_pairs=False"),
         ({"odd_length": "right"}, "odd_length must be 'exact' or 'reference', got 'right'"),
         ({"H": 0}, "SSKernel: H must be at least 1, got 0"),
         ({"channels": 0}, "SSKernel: channels must be at least 1, got 0"),

@@ -336,7 +336,6 @@ def test_under_ddp(tmp_path, generation):
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ({"dropout": float("nan")}, r"dropout must be in \[0, 1\), got nan"),
         ({"d_state": 5}, "N must be even and at least 2, got 5"),
-        ({"conjugate_pairs": False}, "not available in this version"),
     ],
 )
 def test_errors_of_construction(options, message):

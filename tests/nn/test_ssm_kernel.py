@@ -243,7 +243,6 @@ def test_errors_of_forward(arguments, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"conjugate_pairs": False}, "conjugate_pairs=False.* not available in this version"),
         ({"odd_length": "right"}, "odd_length must be 'exact' or 'reference', got 'right'"),
         ({"H": 0}, "H must be at least 1, got 0"),
         ({"dt_min": 0.0}, "0 < dt_min <= dt_max expected"),

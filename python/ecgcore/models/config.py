@@ -86,7 +86,7 @@ class SSSDConfig:
     odd_length: str = "exact"
     """``"reference"`` reproduces the reference's kernel at odd ``s4_lmax``"""
     conjugate_pairs: bool = True
-    """only ``True`` is available"""
+    """``False`` for a model trained with the half sum of the reference's pure-torch fallback"""
 
     def __post_init__(self) -> None:
         lowest = {"diffusion_step_embed_dim_in": 4, "s4_d_state": 2, "label_embed_classes": 0}
@@ -107,8 +107,6 @@ class SSSDConfig:
             raise ConfigError(
                 f"model.odd_length must be 'exact' or 'reference', got {self.odd_length!r}"
             )
-        if not self.conjugate_pairs:
-            raise ConfigError("model.conjugate_pairs: false is not available in this version")
 
     @classmethod
     def from_dict(cls, section: Mapping[str, Any]) -> Self:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ecgcore import ops
-from ecgcore.nn import hippo_elsm
+from ecgcore.nn import half_sum, hippo_elsm
 from ecgcore.nn.elsm_parameters import LearningRate, SharedStateKernel, positive_real_part
 from ecgcore.nn.ssm_common import (
     as_complex,
@@ -55,7 +55,8 @@ class SSKernelNPLR(SharedStateKernel):
             does, which moves a kernel of 1024 samples by up to 3e-4.
         odd_length: as in the first generation; here the reference is right at odd lengths, so that
             ``"exact"`` and ``"reference"`` are the same.
-        conjugate_pairs: only ``True`` is available.
+        conjugate_pairs: ``False`` is the wrong sum of :mod:`ecgcore.nn.half_sum`, for models that
+            were trained with it; no recurrence agrees with it.
 
     Raises:
         ValueError: for shapes that do not fit, or options out of range.
@@ -87,13 +88,14 @@ class SSKernelNPLR(SharedStateKernel):
         odd_length: str = "exact",
         conjugate_pairs: bool = True,
     ) -> None:
-        check_switches("SSKernelNPLR", odd_length, conjugate_pairs)
+        check_switches("SSKernelNPLR", odd_length)
         super().__init__(w, C, log_dt, lr, real_type, bandlimit)
         if L is not None and L < 0:
             raise ValueError(f"SSKernelNPLR: L must be at least 1, or 0 or None, got {L}")
         if not real_tolerance > 0:
             raise ValueError(f"SSKernelNPLR: real_tolerance must be positive, got {real_tolerance}")
         self.l_max, self.exact_nodes = L or None, exact_nodes
+        self.conjugate_pairs = conjugate_pairs
         B = spread("SSKernelNPLR", "B", B, (1, self.n_ssm, self.N), 1)
         P = spread("SSKernelNPLR", "P", P, (None, self.n_ssm, self.N), 2)
         self.rank = P.shape[0]
@@ -151,7 +153,8 @@ class SSKernelNPLR(SharedStateKernel):
         omega = None
         if not self.exact_nodes:
             omega = as_complex(reference_nodes(samples, dt.dtype, dt.device)[0])
-        K = ops.nplr_kernel(w, B, self.output(w), P, dt, samples, Q=Q, omega=omega)[..., :L]
+        sums = ops if self.conjugate_pairs else half_sum
+        K = sums.nplr_kernel(w, B, self.output(w), P, dt, samples, Q=Q, omega=omega)[..., :L]
         return K[-1], None if state is None else K[:-1]
 
     def reserve(self, rate: float = 1.0, L: int | None = None) -> tuple[int, int]:

@@ -131,7 +131,8 @@ class S4(S4Core):
 
     def _cache_key(self) -> tuple[object, ...]:
         kernel = self.kernel.kernel
-        return (self.l_max, kernel.bandlimit, getattr(kernel, "exact_nodes", None))
+        switches = (getattr(kernel, k, None) for k in ("exact_nodes", "conjugate_pairs"))
+        return (self.l_max, kernel.bandlimit, *switches)
 
     def forward(
         self,

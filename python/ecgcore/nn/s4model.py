@@ -109,7 +109,13 @@ class S4(S4Core):
 
     def _cache_key(self) -> tuple[object, ...]:
         kernel = self.kernel.kernel
-        return (self.kernel.rate, kernel.L, kernel.exact_nodes, kernel.odd_length)
+        return (
+            self.kernel.rate,
+            kernel.L,
+            kernel.exact_nodes,
+            kernel.odd_length,
+            kernel.conjugate_pairs,
+        )
 
     def forward(self, u: Tensor) -> tuple[Tensor, None]:
         """``(B, H, L) -> (B, H, L)``, or ``(B, L, H)`` for both if not ``transposed``.

@@ -31,14 +31,9 @@ def reference_nodes(
     return torch.view_as_real(omega), torch.view_as_real(z)
 
 
-def check_switches(owner: str, odd_length: str, conjugate_pairs: bool) -> None:
+def check_switches(owner: str, odd_length: str) -> None:
     if odd_length not in _ODD_LENGTHS:
         raise ValueError(f"{owner}: odd_length must be 'exact' or 'reference', got {odd_length!r}")
-    if not conjugate_pairs:
-        raise ValueError(
-            f"{owner}: conjugate_pairs=False, the half sum of the references' pure-torch fallback, "
-            "is not available in this version"
-        )
 
 
 def spread(

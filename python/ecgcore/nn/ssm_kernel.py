@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ecgcore import ops
-from ecgcore.nn import hippo
+from ecgcore.nn import half_sum, hippo
 from ecgcore.nn.ssm_common import (
     COMPLEX_OF,
     as_complex,
@@ -55,7 +55,8 @@ class SSKernelNPLR(nn.Module):
             rounded nodes that the reference stores and its weights were trained with.
         odd_length: ``"exact"``, or ``"reference"`` for the reference's kernel at odd ``L``, which
             is one sample short and slightly wrong.
-        conjugate_pairs: only ``True`` is available.
+        conjugate_pairs: ``False`` is the wrong sum of :mod:`ecgcore.nn.half_sum`, for models that
+            were trained with it; no recurrence agrees with it.
 
     Raises:
         ValueError: for shapes that do not fit, or options out of range.
@@ -92,7 +93,7 @@ class SSKernelNPLR(nn.Module):
         conjugate_pairs: bool = True,
     ) -> None:
         super().__init__()
-        check_switches("SSKernelNPLR", odd_length, conjugate_pairs)
+        check_switches("SSKernelNPLR", odd_length)
         if L < 1:
             raise ValueError(f"SSKernelNPLR: L must be at least 1, got {L}")
         check_output("SSKernelNPLR", C, log_dt)
@@ -106,6 +107,7 @@ class SSKernelNPLR(nn.Module):
         self.L = self.l_max = L
         self.hurwitz, self.tie_state = hurwitz, tie_state
         self.exact_nodes, self.odd_length = exact_nodes, odd_length
+        self.conjugate_pairs = conjugate_pairs
 
         dtype = log_dt.dtype
         self.C = nn.Parameter(as_real(C.conj(), dtype))
@@ -184,14 +186,15 @@ class SSKernelNPLR(nn.Module):
             B = torch.cat([state_as_input(state, w, P, Q, dt), B.expand(1, self.H, self.N)])
         stored = rate == 1.0 and not self.exact_nodes
         C, omega = as_complex(self.C), as_complex(self.omega) if stored else None
+        sums = ops if self.conjugate_pairs else half_sum
         if samples % 2 and self.odd_length == "reference" and samples > 1:
             # The reference leaves the length of the inverse transform to be guessed: one too short.
             K = torch.fft.irfft(
-                ops.nplr_spectrum(w, B, C, P, dt, samples, Q=Q, omega=omega),
+                sums.nplr_spectrum(w, B, C, P, dt, samples, Q=Q, omega=omega),
                 n=samples - 1,
             )
         else:
-            K = ops.nplr_kernel(w, B, C, P, dt, samples, Q=Q, omega=omega)
+            K = sums.nplr_kernel(w, B, C, P, dt, samples, Q=Q, omega=omega)
         K = K[..., :L]
         return K[-1], None if state is None else K[:-1]
 
