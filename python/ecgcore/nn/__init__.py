@@ -10,10 +10,13 @@ from ecgcore.nn import elsm, s4model
 from ecgcore.nn.conv import Conv, ZeroConv1d
 from ecgcore.nn.elsm import S4Module, SSKernel, SSKernelDiag
 from ecgcore.nn.embedding import diffusion_step_embedding
+from ecgcore.nn.optimizer import optimizer_groups
+from ecgcore.nn.s4d import S4D
 from ecgcore.nn.s4model import S4, HippoSSKernel, S4Layer, SSKernelNPLR, transformer_encoder
 
 __all__ = [
     "S4",
+    "S4D",
     "Conv",
     "HippoSSKernel",
     "S4Layer",
@@ -24,6 +27,7 @@ __all__ = [
     "ZeroConv1d",
     "diffusion_step_embedding",
     "elsm",
+    "optimizer_groups",
     "s4model",
     "transformer_encoder",
 ]

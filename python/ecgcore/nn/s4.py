@@ -252,7 +252,7 @@ class S4Core(nn.Module):
         # Half precision inputs are convolved in single precision: see ops.s4_conv.
         wide = u.dtype if u.dtype == torch.float64 else torch.float32
         spectrum = spectrum.to(torch.complex128 if wide == torch.float64 else torch.complex64)
-        D = D.to(wide)
+        D = D.to(wide).reshape(-1, u.shape[1])  # one channel may be stored as (H,)
         plain = self.hyper is None and extra is None
         fused = "gelu" if plain and self.activation == "gelu" else None
         y = ops.s4_conv(u, spectrum, D, activation=fused)

@@ -69,6 +69,10 @@ def as_complex(value: Tensor) -> Tensor:
     return torch.view_as_complex(value)
 
 
+OPTIMIZER_NOTES = "optimizer_notes"
+"""The attribute in which a module keeps what it noted at its parameters, by name."""
+
+
 def register(
     module: nn.Module, name: str, value: Tensor, *, trains: bool, note: str, lr: float | None
 ) -> None:
@@ -77,7 +81,10 @@ def register(
         module.register_buffer(name, value)
         return
     parameter = nn.Parameter(value)
-    setattr(parameter, note, {"weight_decay": 0.0} | ({} if lr is None else {"lr": lr}))
+    settings = {"weight_decay": 0.0} | ({} if lr is None else {"lr": lr})
+    setattr(parameter, note, settings)
+    # Copies of a parameter lose its attributes, copies of a module do not.
+    module.__dict__.setdefault(OPTIMIZER_NOTES, {})[name] = settings
     module.register_parameter(name, parameter)
 
 
