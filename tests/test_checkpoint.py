@@ -33,10 +33,10 @@ def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def foreign(path: Path, model: torch.nn.Module, style: str = "synthecg") -> Path:
+def foreign(path: Path, model: torch.nn.Module, weight_norm: str = "new") -> Path:
     """Write a model as the references' training scripts do."""
     path.parent.mkdir(exist_ok=True)
-    state = compat.export_state_dict(model, style=style)
+    state = compat.export_state_dict(model, weight_norm=weight_norm)
     torch.save({"model_state_dict": state, "optimizer_state_dict": {"state": {}}}, path)
     return path
 
@@ -244,13 +244,13 @@ def test_recorded_seeded_samples_from_a_checkpoint(tmp_path: Path) -> None:
     assert relative_error(x, fixture["out/sample_T5_seed99"]) <= 1e-5
 
 
-@pytest.mark.parametrize("style", ["synthecg", "ai4health"])
+@pytest.mark.parametrize("weight_norm", ["new", "old"])
 @pytest.mark.parametrize("suffix", [".pkl", ".pt", ".pth"])
 def test_a_foreign_checkpoint_samples_in_three_lines(
-    tmp_path: Path, style: str, suffix: str
+    tmp_path: Path, weight_norm: str, suffix: str
 ) -> None:
     model = tiny_sssd()
-    path = foreign(tmp_path / f"12{suffix}", model, style)
+    path = foreign(tmp_path / f"12{suffix}", model, weight_norm)
     again: Any = ecgcore.load(path, config={"diffusion": {"T": 4}})
     batch = again.sample("MI", n=2, seed=1)
     assert batch.x.shape == (2, 12, 40)
@@ -260,7 +260,7 @@ def test_a_foreign_checkpoint_samples_in_three_lines(
 
 def test_a_foreign_state_dict_in_safetensors(tmp_path: Path) -> None:
     model = tiny_sssd()
-    save_file(compat.export_state_dict(model, style="ai4health"), tmp_path / "a.safetensors")
+    save_file(compat.export_state_dict(model, weight_norm="old"), tmp_path / "a.safetensors")
     assert torch.equal(noise_of(ecgcore.load(tmp_path / "a.safetensors")), noise_of(model))  # type: ignore[arg-type]
 
 

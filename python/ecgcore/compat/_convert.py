@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ecgcore import models
 from ecgcore.compat._families import FAMILIES, Family, recognise
-from ecgcore.compat._rules import rename
+from ecgcore.compat._rules import rename, to_old_weight_norm
 from ecgcore.errors import CheckpointError
+from ecgcore.nn import SSKernelDiag
 
 DIFFUSION = {"T": 200, "beta_0": 0.0001, "beta_T": 0.02}
 """The noise schedule of every published SSSD-ECG and DSAT-ECG."""
@@ -117,34 +118,38 @@ def convert_state_dict(
     return family.model_name, dict(completed), state, report
 
 
-def export_state_dict(model: nn.Module, *, style: str = "synthecg") -> dict[str, Tensor]:
-    """The model's state dict under the names of a reference implementation.
+def export_state_dict(
+    model: nn.Module, *, weight_norm: Literal["old", "new"] = "new"
+) -> dict[str, Tensor]:
+    """The state dict of a model or layer in the references' layout, for their code to load.
 
     Args:
-        model: of a class that ``convert_state_dict`` knows.
-        style: ``"synthecg"`` (weight norm as a parametrization) or ``"ai4health"`` (``weight_g``,
-            ``weight_v``: the original SSSD-ECG repository).
+        model: any module; the names of ours are the references' names, so what is left to do is the
+            weight norm and what they store without using it.
+        weight_norm: names of weight-normalised weights: ``"old"``, ``weight_g`` and ``weight_v``,
+            as in the original SSSD-ECG and in DSAT-ECG; ``"new"``, torch's parametrization, as in
+            SynthECG's SSSD-ECG.
 
     Returns:
-        Contiguous tensors on the CPU, ready for ``torch.save({"model_state_dict": ...}, path)``.
+        Contiguous tensors on the CPU, every number as it is in the model, ready for
+        ``torch.save({"model_state_dict": ...}, path)``.
 
     Raises:
-        ValueError: an unknown style or model.
+        ValueError: another ``weight_norm``.
     """
-    name = type(model).__name__
-    layouts = {f.model_name: f.layout for f in FAMILIES if f.layout is not None}
-    if name not in layouts:
+    if weight_norm not in ("old", "new"):
         raise ValueError(
-            f"export_state_dict: model must be one of {', '.join(layouts)}, got {name}"
+            f"export_state_dict: weight_norm must be 'old' or 'new', got {weight_norm!r}"
         )
-    names = layouts[name].export
-    if style not in names:
-        raise ValueError(
-            f"export_state_dict: style must be one of {', '.join(names)}, got {style!r}"
-        )
+    state = model.state_dict()
+    for name, module in model.named_modules():
+        if isinstance(module, SSKernelDiag):  # kept by the reference beside the parts it uses
+            state[f"{name}.A".removeprefix(".")] = torch.view_as_real(module.stored_matrix())
     return {
-        names[style](key): tensor.detach().cpu().contiguous().clone()
-        for key, tensor in model.state_dict().items()
+        to_old_weight_norm(key) if weight_norm == "old" else key: (
+            tensor.detach().cpu().contiguous().clone()
+        )
+        for key, tensor in state.items()
     }
 
 

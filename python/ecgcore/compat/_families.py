@@ -27,13 +27,12 @@ class Layout:
         section from the renamed tensors
             and the section that came with the checkpoint.
         shapes: ``(state, section) -> shapes``: shapes that are the checkpoint's own, not the
-        config's. export: our key to theirs, by the name of the style.
+        config's.
     """
 
     rules: Sequence[Rule]
     infer: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]]
     shapes: Callable[[Mapping[str, Tensor], Mapping[str, Any]], Mapping[str, tuple[int, ...]]]
-    export: Mapping[str, Callable[[str], str]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,6 @@ FAMILIES = (
             shapes=lambda state, section: _sssd.node_shapes(
                 _sssd.node_lengths(state, section.get("s4_lmax"))
             ),
-            export={"synthecg": lambda key: key, "ai4health": _sssd.to_old_weight_norm},
         ),
     ),
     Family("DSATECG", "DSAT-ECG", (r"residual_layer\.residual_blocks\.\d+\.spade_[12]\..+",)),

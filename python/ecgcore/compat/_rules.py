@@ -89,3 +89,19 @@ def rename(rules: Sequence[Rule], source: Mapping[str, Tensor]) -> Renamed:
         else:
             result.problems.append(f"{key} {tuple(tensor.shape)} is not known")
     return result
+
+
+# Weight norm under its two names: torch's parametrization, and the hook it replaced.
+_NORMED = (("weight_g", "original0"), ("weight_v", "original1"))
+
+WEIGHT_NORM = tuple(
+    Rule(rf"(.+)\.{old}", rf"\1.parametrizations.weight.{new}") for old, new in _NORMED
+)
+"""The old names to the new ones, which are ours."""
+
+
+def to_old_weight_norm(key: str) -> str:
+    """Our key under the names of torch's older weight norm."""
+    for old, new in _NORMED:
+        key = re.sub(rf"parametrizations\.weight\.{new}$", old, key)
+    return key

@@ -8,14 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ecgcore.compat._rules import Rule
+from ecgcore.compat._rules import WEIGHT_NORM, Rule
 from ecgcore.errors import CheckpointError
 from ecgcore.nn.ssm_kernel import nodes_length
 
 RULES = (
-    # Weight norm under its two names: torch's parametrization, and the hook it replaced.
-    Rule(r"(.+)\.weight_g", r"\1.parametrizations.weight.original0"),
-    Rule(r"(.+)\.weight_v", r"\1.parametrizations.weight.original1"),
+    *WEIGHT_NORM,
     Rule(r"(.+)", r"\1"),
 )
 
@@ -137,10 +135,3 @@ def _is_doubled(length: int, s4_lmax: Any) -> bool:
     while s4_lmax < length:
         s4_lmax *= 2
     return s4_lmax == length
-
-
-def to_old_weight_norm(key: str) -> str:
-    """Our key under the names of torch's older weight norm, as AI4HealthUOL's files have it."""
-    for ours, theirs in (("original0", "weight_g"), ("original1", "weight_v")):
-        key = re.sub(rf"parametrizations\.weight\.{ours}$", theirs, key)
-    return key

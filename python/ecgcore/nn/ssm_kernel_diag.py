@@ -71,13 +71,16 @@ class SSKernelDiag(SharedStateKernel):
         self.add("B", as_real(B, log_dt.dtype), "B")
         self.add_state_matrix("inv_A_real", "A_imag", A, _LEAST_DECAY)
 
-    def matrices(self) -> tuple[Tensor, Tensor]:
-        """``A (H|1, n)`` and ``B (1, H|1, n)``, complex."""
-        B = self.tiled(as_complex(self.B))[None]
+    def stored_matrix(self) -> Tensor:
+        """``A (n_ssm, n)``, complex: the diagonals that the features share."""
         decay = positive_real_part(self.inv_A_real, self.real_type)
         if self.real_type == "relu":
             decay = decay + _LEAST_DECAY
-        return self.tiled(torch.complex(-decay, self.A_imag)), B
+        return torch.complex(-decay, self.A_imag)
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """``A (H|1, n)`` and ``B (1, H|1, n)``, complex."""
+        return self.tiled(self.stored_matrix()), self.tiled(as_complex(self.B))[None]
 
     def forward(
         self, state: Tensor | None = None, rate: float = 1.0, L: int | None = None
