@@ -4,8 +4,10 @@
 #include "library.h"
 
 #include "ops/cauchy.h"
+#include "ops/diag.h"
 #include "ops/nplr.h"
 #include "ops/s4_conv.h"
+#include "ops/vandermonde.h"
 #include "register.h"
 
 namespace ecg::torch_abi {
@@ -22,6 +24,15 @@ void register_operators() {
   ops.def<nplr_spectrum<Cpu>>("nplr_spectrum", {"A", "B", "C", "P", "Q", "dt", "omega", "L"});
   ops.def<nplr_spectrum_backward<Cpu>>(
       "nplr_spectrum_backward", {"grad", "A", "B", "C", "P", "Q", "dt", "omega", "L", "wanted"});
+  ops.def<vandermonde<Cpu>>("vandermonde", {"v", "log_x", "L", "conjugate_pairs"});
+  ops.def<vandermonde_backward<Cpu>>("vandermonde_backward",
+                                     {"grad", "v", "log_x", "L", "conjugate_pairs", "wanted"});
+  ops.def<vandermonde_transpose<Cpu>>("vandermonde_transpose", {"u", "v", "log_x", "L"});
+  ops.def<vandermonde_transpose_backward<Cpu>>("vandermonde_transpose_backward",
+                                               {"grad", "u", "v", "log_x", "L", "wanted"});
+  ops.def<diag_kernel<Cpu>>("diag_kernel", {"A", "B", "C", "dt", "L", "discretization"});
+  ops.def<diag_kernel_backward<Cpu>>(
+      "diag_kernel_backward", {"grad", "A", "B", "C", "dt", "L", "discretization", "wanted"});
 
   static Library cpu = Library::kernels("ecgcore", Cpu::kKey);
   cpu.impl<cauchy<Cpu>>("cauchy");
@@ -30,6 +41,12 @@ void register_operators() {
   cpu.impl<s4_conv_backward<Cpu>>("s4_conv_backward");
   cpu.impl<nplr_spectrum<Cpu>>("nplr_spectrum");
   cpu.impl<nplr_spectrum_backward<Cpu>>("nplr_spectrum_backward");
+  cpu.impl<vandermonde<Cpu>>("vandermonde");
+  cpu.impl<vandermonde_backward<Cpu>>("vandermonde_backward");
+  cpu.impl<vandermonde_transpose<Cpu>>("vandermonde_transpose");
+  cpu.impl<vandermonde_transpose_backward<Cpu>>("vandermonde_transpose_backward");
+  cpu.impl<diag_kernel<Cpu>>("diag_kernel");
+  cpu.impl<diag_kernel_backward<Cpu>>("diag_kernel_backward");
 }
 
 }  // namespace ecg::torch_abi

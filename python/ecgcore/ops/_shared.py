@@ -76,6 +76,18 @@ def dense(value: Tensor) -> Tensor:
     return value.resolve_conj().resolve_neg().contiguous()
 
 
+def fake_gradients(inputs: tuple[Tensor, ...], wanted: list[bool]) -> tuple[Tensor, ...]:
+    """What a backward op returns: a tensor like each input, empty where nobody wants it."""
+    return tuple(
+        torch.empty_like(x) if want else x.new_empty((0,))
+        for x, want in zip(inputs, wanted, strict=True)
+    )
+
+
+def wanted_gradients(grads: tuple[Tensor, ...], wanted: list[bool]) -> tuple[Tensor | None, ...]:
+    return tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
+
+
 def refuse_double_backward(op: str) -> None:
     """Make a second derivative through ``ecgcore::<op>`` an error that names the way out."""
 

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from ecgcore import _backend
 from ecgcore.ops import _shared
 from ecgcore.ops.vandermonde import vandermonde_reference
 
@@ -79,7 +82,11 @@ def diag_kernel(
         _shared.check_dtype(op, name, value, _shared.REAL_OF[C.dtype] if name == "dt" else C.dtype)
         _shared.check_device(op, name, value, C.device)
         _shared.check_feature_shape(op, name, value, symbols, shape, f"C {tuple(C.shape)}")
-    return diag_kernel_reference(A, B, C, dt, L, discretization=discretization)
+    if _backend.current_backend() == "reference":
+        return diag_kernel_reference(A, B, C, dt, L, discretization=discretization)
+    return torch.ops.ecgcore.diag_kernel(
+        *(_shared.dense(x) for x in (A, B, C, dt)), L, discretization
+    )
 
 
 def diag_kernel_reference(
@@ -108,3 +115,39 @@ def diag_kernel_reference(
     shift = torch.where(grows, d * (L - 1), 0).detach()
     powers = torch.exp(d.unsqueeze(-1) * steps - shift.unsqueeze(-1))  # (H, N, L)
     return torch.einsum("schn,hnl->schl", weights, powers).real
+
+
+@torch.library.register_fake("ecgcore::diag_kernel")
+def _fake(A: Tensor, B: Tensor, C: Tensor, dt: Tensor, L: int, discretization: str) -> Tensor:
+    return dt.new_empty((B.shape[0], C.shape[0], C.shape[1], L))
+
+
+@torch.library.register_fake("ecgcore::diag_kernel_backward")
+def _fake_backward(
+    grad: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    dt: Tensor,
+    L: int,
+    discretization: str,
+    wanted: list[bool],
+) -> tuple[Tensor, ...]:
+    return _shared.fake_gradients((A, B, C, dt), wanted)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *operands, ctx.L, ctx.discretization = inputs
+    ctx.save_for_backward(*operands)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    wanted = list(ctx.needs_input_grad[:4])
+    grads = torch.ops.ecgcore.diag_kernel_backward(
+        _shared.dense(grad), *ctx.saved_tensors, ctx.L, ctx.discretization, wanted
+    )
+    return *_shared.wanted_gradients(grads, wanted), None, None
+
+
+torch.library.register_autograd("ecgcore::diag_kernel", _backward, setup_context=_setup_context)
+_shared.refuse_double_backward("diag_kernel")

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from ecgcore import _backend
 from ecgcore.ops import _shared
 
 
@@ -43,9 +46,15 @@ def vandermonde(v: Tensor, log_x: Tensor, L: int, *, conjugate_pairs: bool = Tru
     _shared.check_dtype(op, "log_x", log_x, v.dtype)
     _shared.check_device(op, "log_x", log_x, v.device)
     _modes(op, v, log_x)
-    _broadcast(op, v=v, log_x=log_x)
+    batch = _broadcast(op, v=v, log_x=log_x)
     _shared.check_length(op, L)
-    return vandermonde_reference(v, log_x, L, conjugate_pairs=conjugate_pairs)
+    if _backend.current_backend() == "reference":
+        return vandermonde_reference(v, log_x, L, conjugate_pairs=conjugate_pairs)
+    rows = _rows(batch, log_x)
+    out = torch.ops.ecgcore.vandermonde(
+        _heads(v, batch, rows), _rows_of(log_x, rows), L, conjugate_pairs
+    )
+    return out.reshape(*batch, L)
 
 
 def vandermonde_transpose(u: Tensor, v: Tensor, log_x: Tensor, L: int) -> Tensor:
@@ -84,8 +93,14 @@ def vandermonde_transpose(u: Tensor, v: Tensor, log_x: Tensor, L: int) -> Tensor
     _shared.check_length(op, L)
     if u.dim() < 1 or u.shape[-1] != L:
         _shared.fail(op, f"u must have shape (..., L) with L = {L}, got {tuple(u.shape)}")
-    _broadcast(op, u=u, v=v, log_x=log_x)
-    return vandermonde_transpose_reference(u, v, log_x, L)
+    batch = _broadcast(op, u=u, v=v, log_x=log_x)
+    if _backend.current_backend() == "reference":
+        return vandermonde_transpose_reference(u, v, log_x, L)
+    rows = _rows(batch, log_x)
+    out = torch.ops.ecgcore.vandermonde_transpose(
+        _heads(u, batch, rows), _heads(v, batch, rows), _rows_of(log_x, rows), L
+    )
+    return out.reshape(*batch, v.shape[-1])
 
 
 def _modes(op: str, v: Tensor, log_x: Tensor) -> None:
@@ -111,6 +126,23 @@ def _broadcast(op: str, **operands: Tensor) -> torch.Size:
         )
 
 
+def _rows(batch: torch.Size, log_x: Tensor) -> torch.Size:
+    """The last axes of ``batch`` that ``log_x`` has; the axes before them share its powers."""
+    own = log_x.shape[:-1]
+    return own if batch[len(batch) - len(own) :] == own else batch
+
+
+def _rows_of(log_x: Tensor, rows: torch.Size) -> Tensor:
+    """``(rows, N)``"""
+    return _shared.dense(log_x.expand(*rows, -1)).reshape(rows.numel(), log_x.shape[-1])
+
+
+def _heads(value: Tensor, batch: torch.Size, rows: torch.Size) -> Tensor:
+    """``(heads, rows, N or L)``"""
+    heads = batch[: len(batch) - len(rows)].numel()
+    return _shared.dense(value.expand(*batch, -1)).reshape(heads, rows.numel(), value.shape[-1])
+
+
 def vandermonde_reference(
     v: Tensor, log_x: Tensor, L: int, *, conjugate_pairs: bool = True
 ) -> Tensor:
@@ -129,3 +161,62 @@ def _powers(log_x: Tensor, L: int) -> Tensor:
     """``exp(log_x l)``, ``(..., N, L)``."""
     l = torch.arange(L, device=log_x.device)
     return torch.exp(log_x.unsqueeze(-1) * l)
+
+
+@torch.library.register_fake("ecgcore::vandermonde")
+def _fake(v: Tensor, log_x: Tensor, L: int, conjugate_pairs: bool) -> Tensor:
+    dtype = _shared.REAL_OF[v.dtype] if conjugate_pairs else v.dtype
+    return v.new_empty((v.shape[0], v.shape[1], L), dtype=dtype)
+
+
+@torch.library.register_fake("ecgcore::vandermonde_backward")
+def _fake_backward(
+    grad: Tensor, v: Tensor, log_x: Tensor, L: int, conjugate_pairs: bool, wanted: list[bool]
+) -> tuple[Tensor, ...]:
+    return _shared.fake_gradients((v, log_x), wanted)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    v, log_x, ctx.L, ctx.conjugate_pairs = inputs
+    ctx.save_for_backward(v, log_x)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    wanted = list(ctx.needs_input_grad[:2])
+    grads = torch.ops.ecgcore.vandermonde_backward(
+        _shared.dense(grad), *ctx.saved_tensors, ctx.L, ctx.conjugate_pairs, wanted
+    )
+    return *_shared.wanted_gradients(grads, wanted), None, None
+
+
+@torch.library.register_fake("ecgcore::vandermonde_transpose")
+def _fake_transpose(u: Tensor, v: Tensor, log_x: Tensor, L: int) -> Tensor:
+    return torch.empty_like(v)
+
+
+@torch.library.register_fake("ecgcore::vandermonde_transpose_backward")
+def _fake_transpose_backward(
+    grad: Tensor, u: Tensor, v: Tensor, log_x: Tensor, L: int, wanted: list[bool]
+) -> tuple[Tensor, ...]:
+    return _shared.fake_gradients((u, v, log_x), wanted)
+
+
+def _setup_transpose(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *operands, ctx.L = inputs
+    ctx.save_for_backward(*operands)
+
+
+def _transpose_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    wanted = list(ctx.needs_input_grad[:3])
+    grads = torch.ops.ecgcore.vandermonde_transpose_backward(
+        _shared.dense(grad), *ctx.saved_tensors, ctx.L, wanted
+    )
+    return *_shared.wanted_gradients(grads, wanted), None
+
+
+torch.library.register_autograd("ecgcore::vandermonde", _backward, setup_context=_setup_context)
+torch.library.register_autograd(
+    "ecgcore::vandermonde_transpose", _transpose_backward, setup_context=_setup_transpose
+)
+_shared.refuse_double_backward("vandermonde")
+_shared.refuse_double_backward("vandermonde_transpose")

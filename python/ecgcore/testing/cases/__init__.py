@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from ecgcore.testing.cases.base import COMPLEX, Case, Draw, stored_omega
 from ecgcore.testing.cases.cauchy import CAUCHY, CauchyCase
+from ecgcore.testing.cases.diag import DIAG_KERNEL, DiagCase
 from ecgcore.testing.cases.nplr import NPLR_KERNEL, NPLR_SPECTRUM, NplrCase, NplrKernelCase, legs
 from ecgcore.testing.cases.s4_conv import S4_CONV, S4ConvCase
+from ecgcore.testing.cases.vandermonde import (
+    VANDERMONDE,
+    VANDERMONDE_TRANSPOSE,
+    VandermondeCase,
+    VandermondeTransposeCase,
+)
 
 __all__ = [
     "CASES",
@@ -13,10 +20,13 @@ __all__ = [
     "HALF_OPS",
     "Case",
     "CauchyCase",
+    "DiagCase",
     "Draw",
     "NplrCase",
     "NplrKernelCase",
     "S4ConvCase",
+    "VandermondeCase",
+    "VandermondeTransposeCase",
     "cases",
     "legs",
     "stored_omega",
@@ -27,6 +37,9 @@ CASES: dict[str, tuple[Case, ...]] = {
     "nplr_spectrum": NPLR_SPECTRUM,
     "nplr_kernel": NPLR_KERNEL,
     "s4_conv": S4_CONV,
+    "vandermonde": VANDERMONDE,
+    "vandermonde_transpose": VANDERMONDE_TRANSPOSE,
+    "diag_kernel": DIAG_KERNEL,
 }
 """Op name to its cases."""
 
