@@ -5,9 +5,11 @@
 
 #include "backend_cuda.h"
 #include "cauchy.h"
+#include "diag.h"
 #include "nplr.h"
 #include "s4_conv.h"
 #include "torch/register.h"
+#include "vandermonde.h"
 
 namespace ecg::torch_abi {
 namespace {
@@ -27,6 +29,12 @@ void register_cuda_kernels() {
   add<nplr_spectrum_backward<Cuda>>(cuda, "nplr_spectrum_backward");
   add<s4_conv<Cuda>>(cuda, "s4_conv");
   add<s4_conv_backward<Cuda>>(cuda, "s4_conv_backward");
+  add<vandermonde<Cuda>>(cuda, "vandermonde");
+  add<vandermonde_backward<Cuda>>(cuda, "vandermonde_backward");
+  add<vandermonde_transpose<Cuda>>(cuda, "vandermonde_transpose");
+  add<vandermonde_transpose_backward<Cuda>>(cuda, "vandermonde_transpose_backward");
+  add<diag_kernel<Cuda>>(cuda, "diag_kernel");
+  add<diag_kernel_backward<Cuda>>(cuda, "diag_kernel_backward");
 }
 
 }  // namespace ecg::torch_abi

@@ -16,6 +16,18 @@ struct SineCosine {
 
 ECG_HD SineCosine<double> sine_cosine(double x) { return {::sin(x), ::cos(x)}; }
 
+// Of 2 pi x, |x| <= 1/2.
+ECG_HD SineCosine<float> sine_cosine_of_turns(float x) {
+#if defined(__CUDA_ARCH__)
+  SineCosine<float> out;
+  ::sincospif(x + x, &out.sin, &out.cos);
+  return out;
+#else
+  const double angle = 6.28318530717958647693 * static_cast<double>(x);
+  return {static_cast<float>(::sin(angle)), static_cast<float>(::cos(angle))};
+#endif
+}
+
 #if !defined(__CUDACC__)
 // Absolute error 2e-16. x minus the nearest multiple of pi/2, which is carried in three pieces of
 // 33 bits so that their products with up to 20 bits are exact, then Taylor's polynomials. Larger

@@ -40,6 +40,21 @@ ECG_HD Complex<double> vandermonde_end(Complex<double> x, int64_t length) {
   return complex_exp(Complex<double>{size < 345 ? size : 345, x.im * steps});
 }
 
+// exp(k x) of a mode that does not grow, computed on the spot: a CUDA thread fills its entries of
+// the tables so. In float only the number of turns needs double. Re x = -inf stands for exp(x) = 0.
+template <class T>
+ECG_HD Complex<T> vandermonde_power(Complex<double> x, double k) {
+  const Complex<double> z{k == 0 ? 0 : k * x.re, k * x.im};
+  if constexpr (sizeof(T) == sizeof(float)) {
+    const double turns = z.im * 0.15915494309189533577;
+    const auto turn = sine_cosine_of_turns(static_cast<float>(turns - ::rint(turns)));
+    const float size = exp_of_negative(static_cast<float>(z.re));
+    return {size * turn.cos, size * turn.sin};
+  } else {
+    return complex_exp(z);
+  }
+}
+
 // m0 and m1 of a mode that runs backwards, from those over l' of exp(-x l').
 struct VandermondeMoments {
   Complex<double> m0, m1;
