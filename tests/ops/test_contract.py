@@ -16,6 +16,7 @@ import ecgcore
 from ecgcore import ops
 from ecgcore.testing import CASES, HALF_OPS, Case, cases, check
 from ecgcore.testing.compare import cotangent, evaluate, native, reference, relative_error
+from layouts import same, strided
 from support import ONE_BACKEND
 
 OPS = tuple(CASES)
@@ -31,14 +32,6 @@ def quick(op: str) -> Case:
 
 def tensors(inputs: dict[str, Any]) -> dict[str, Tensor]:
     return {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    assert a.keys() == b.keys()
-    for name in a:
-        assert torch.equal(a[name], b[name]), (
-            f"{name} differs by {relative_error(a[name], b[name])}"
-        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
@@ -153,20 +146,6 @@ def test_compiles_with_inductor_and_dynamic_batch() -> None:
         )
         z = torch.randn(11, dtype=torch.complex64) * 5
         assert relative_error(compiled(v, z, w), ops.cauchy(v, z, w)) < 1e-6
-
-
-def strided(value: Tensor) -> Tensor:
-    """The same numbers at other strides: every other entry of a larger, transposed array."""
-    if value.dim() == 0:
-        return value
-    wide = torch.zeros([2 * s for s in value.shape], dtype=value.dtype).permute(
-        *range(value.dim())[::-1]
-    )
-    wide = wide.contiguous().permute(*range(value.dim())[::-1])[
-        tuple(slice(None, None, 2) for _ in value.shape)
-    ]
-    wide.copy_(value)
-    return wide
 
 
 @pytest.mark.parametrize("case", QUICK)

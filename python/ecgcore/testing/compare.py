@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ecgcore import ops
+from ecgcore import _backend, ops
 from ecgcore.testing.cases import Case, cases
 
 FLOOR = {
@@ -170,9 +170,9 @@ def limit(case: Case, quantity: str, dtype: torch.dtype) -> float:
     real = dtype.to_real() if dtype.is_complex else dtype
     shrink = torch.finfo(real).eps / torch.finfo(torch.float32).eps if real.itemsize > 4 else 1.0
     allowed = FACTOR * reference_error(case)[quantity] * shrink + FLOOR[real]
-    if quantity == "output" and case.limit is not None and real == torch.float32:
-        return min(allowed, case.limit)
-    return allowed
+    if quantity != "output" or case.limit is None or real != torch.float32:
+        return allowed
+    return min(allowed, case.limit) if _backend.current_backend() == "native" else allowed
 
 
 def check(

@@ -38,7 +38,8 @@ class Case(ABC):
     note: str = ""
     tags: frozenset[str] = field(default_factory=frozenset)
     limit: float | None = None
-    """Absolute ceiling on the relative error of the float32 output, where one is promised."""
+    """Absolute ceiling on the relative error of the float32 output, where one is promised: of the
+    native kernels, other backends may be as inexact as the reference."""
 
     @property
     @abstractmethod
