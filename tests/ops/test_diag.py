@@ -13,12 +13,7 @@ from ecgcore import ops
 from ecgcore.testing import relative_error
 from support import recorded, recorded_names
 
-WHICH = pytest.mark.parametrize("which", ["native", "reference"])
 DISCRETIZATIONS = pytest.mark.parametrize("discretization", ["zoh", "bilinear", "dss"])
-
-
-def diag_kernel(which: str) -> Any:
-    return (ops if which == "native" else ops.reference).diag_kernel
 
 
 def parameters(S: int, C: int, H: int, N: int, tied: bool) -> dict[str, Tensor]:
@@ -37,13 +32,12 @@ def parameters(S: int, C: int, H: int, N: int, tied: bool) -> dict[str, Tensor]:
     }
 
 
-@WHICH
 @pytest.mark.parametrize("discretization", ["zoh", "bilinear"])
 @pytest.mark.parametrize(
     "sizes", [(1, 1, 1, 1, 1, False), (2, 3, 3, 4, 33, False), (1, 2, 2, 9, 70, True)], ids=str
 )
 def test_kernel_is_the_impulse_response_of_the_recurrence(
-    which: str, discretization: str, sizes: tuple[Any, ...]
+    discretization: str, sizes: tuple[Any, ...], op_backend: str
 ) -> None:
     S, C, H, N, L, tied = sizes
     p = parameters(S, C, H, N, tied)
@@ -58,7 +52,7 @@ def test_kernel_is_the_impulse_response_of_the_recurrence(
     for _ in range(L):
         truth.append(2 * torch.einsum("chn,shn->sch", p["C"], state).real)
         state = Abar * state
-    found = diag_kernel(which)(**p, L=L, discretization=discretization)
+    found = ops.diag_kernel(**p, L=L, discretization=discretization)
     assert found.shape == (S, C, H, L)
     assert relative_error(found, torch.stack(truth, -1)) < 1e-12
 
@@ -90,12 +84,11 @@ LAYERS = recorded_names(
 )
 
 
-@WHICH
 @pytest.mark.parametrize("name", LAYERS)
-def test_recorded_kernels_and_gradients(name: str, which: str) -> None:
+def test_recorded_kernels_and_gradients(name: str, op_backend: str) -> None:
     leaves, arguments, data = layer(name)
     L, discretization = data.config["L_requested"], data.config["kernel_args"]["disc"]
-    kernel = diag_kernel(which)(**arguments, L=L, discretization=discretization)[0]
+    kernel = ops.diag_kernel(**arguments, L=L, discretization=discretization)[0]
     tolerance = 2e-4 if discretization == "dss" else 1e-5
     assert relative_error(kernel, data["out64/K"]) < tolerance
     gradients = torch.autograd.grad(kernel, list(leaves.values()), data["in/cot_K"])

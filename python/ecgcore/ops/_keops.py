@@ -1,20 +1,23 @@
 """The sums over modes on PyKeOps: no ``N x L`` memory, CPU or GPU, compiled when first used.
 
-Everything here is one kind of sum, over points of the projective line,
+There are two kinds of sum, and every derivative of either is a sum of its own kind, once nodes and
+modes have changed places. So KeOps compiles few formulas, instead of long ones that it would derive
+by itself, and any order of derivative comes with them.
 
-    r_i = sum_j x_j / (d_i t_j - s_i w_j)^p.
-
-With ``s = t = 1`` it is the Cauchy sum of order ``p`` at the nodes ``d``; with ``s = 1 + omega``,
-``d = 2 (1 - omega)`` it is the sum of ``nplr_spectrum``, which has no pole at Nyquist. Its
-denominator changes only its sign when nodes and poles change places, so that every derivative is
-such a sum again, of order ``p`` or ``p + 1``: KeOps compiles two formulas for each precision,
-instead of long ones that it would derive by itself.
+**Quotients** of points of the projective line, ``r_i = sum_j x_j / (d_i t_j - s_i w_j)^p``. With
+``s = t = 1`` it is the Cauchy sum of order ``p`` at the nodes ``d``; with ``s = 1 + omega``,
+``d = 2 (1 - omega)`` it is the sum of ``nplr_spectrum``, which has no pole at Nyquist. The
+denominator changes only its sign when nodes and poles change places.
 
 Conjugate partners are further modes, ``x`` and ``w`` followed by their conjugates. Over the pair's
 common denominator, as it is often written for KeOps, ``|(z - w)(z - conj w)|^2`` grows as
 ``|z|^4``, its derivative holds the square of that, and float32 overflows at the node next to
 Nyquist, where ``|z|`` is 1e7. One quotient for each partner stays at ``|z|^2``, and its derivative
 is formed from the quotient, not from the denominator: finite for ``|z|`` up to 1e18.
+
+**Powers**, ``r_i = sum_j x_j exp(a_i b_j + e_i + f_j)``: Vandermonde sums, ``a`` the times and ``b``
+the logarithms of the bases, or the other way round for the transpose. Always in float64: in float32
+the angle ``a b`` alone would lose ``1e-7 |a b|``.
 """
 
 from __future__ import annotations
@@ -50,13 +53,46 @@ def sum_over_modes(xy: Tensor, s: Tensor, d: Tensor, A: Tensor, dt: Tensor) -> T
     return _sums(xy, d / dt[:, None], s, A, torch.ones_like(A))
 
 
+def vandermonde(v: Tensor, log_x: Tensor, L: int) -> Tensor:
+    """``sum_n v_n exp(log_x_n l)``: ``(..., N)`` to ``(..., L)``, complex."""
+    return powers(*(x.to(torch.complex128) for x in (v, log_x)), L).to(v.dtype)
+
+
+def vandermonde_transpose(u: Tensor, v: Tensor, log_x: Tensor, L: int) -> Tensor:
+    """``v_n sum_l u_l exp(log_x_n l)``: ``(..., N)``, complex."""
+    signal, modes = (x.to(torch.complex128) for x in (u, log_x))
+    times = _times(L, modes)
+    sums = _powers(signal, modes, torch.zeros_like(modes), times, torch.zeros_like(times))
+    return (v * sums).to(v.dtype)
+
+
+def powers(v: Tensor, log_x: Tensor, L: int, shift: Tensor | None = None) -> Tensor:
+    """``sum_n v_n exp(log_x_n l - shift_n)``, ``(..., N)`` complex128 to ``(..., L)``.
+
+    The shift is a constant for the derivative.
+    """
+    times = _times(L, log_x)
+    shift = torch.zeros_like(log_x) if shift is None else shift.detach()
+    return _powers(v, times, torch.zeros_like(times), log_x, -shift)
+
+
+def _times(L: int, like: Tensor) -> Tensor:
+    return torch.arange(L, dtype=like.dtype, device=like.device)
+
+
 @torch.compiler.disable
 def _sums(x: Tensor, d: Tensor, s: Tensor, w: Tensor, t: Tensor) -> Tensor:
-    r: Tensor = _Sums.apply(x, d, s, w, t, 1)
+    r: Tensor = _Quotients.apply(x, d, s, w, t, 1)
     return r
 
 
-class _Sums(torch.autograd.Function):
+@torch.compiler.disable
+def _powers(x: Tensor, a: Tensor, e: Tensor, b: Tensor, f: Tensor) -> Tensor:
+    r: Tensor = _Powers.apply(x, a, e, b, f)
+    return r
+
+
+class _Quotients(torch.autograd.Function):
     """``sum_j x_j / (d_i t_j - s_i w_j)^p``, differentiable in x, d and w, any number of times."""
 
     @staticmethod
@@ -71,15 +107,35 @@ class _Sums(torch.autograd.Function):
         p, g = ctx.p, grad.conj()
         for_x, for_d, _, for_w, _, _ = ctx.needs_input_grad
         sign = (-1) ** p  # of the denominator, nodes and poles having changed places
-        dx = sign * _Sums.apply(g, w, t, d, s, p) if for_x else None
-        dd = -p * g * _Sums.apply(x * t, d, s, w, t, p + 1) if for_d else None
-        dw = -sign * p * x * _Sums.apply(g * s, w, t, d, s, p + 1) if for_w else None
-        # torch's convention: the conjugate of the derivative.
-        dx, dd, dw = (
-            None if y is None else y.conj().sum_to_size(of.shape)
-            for y, of in ((dx, x), (dd, d), (dw, w))
-        )
-        return dx, dd, None, dw, None, None
+        dx = sign * _Quotients.apply(g, w, t, d, s, p) if for_x else None
+        dd = -p * g * _Quotients.apply(x * t, d, s, w, t, p + 1) if for_d else None
+        dw = -sign * p * x * _Quotients.apply(g * s, w, t, d, s, p + 1) if for_w else None
+        return _conjugate(dx, x), _conjugate(dd, d), None, _conjugate(dw, w), None, None
+
+
+class _Powers(torch.autograd.Function):
+    """``sum_j x_j exp(a_i b_j + e_i + f_j)``, differentiable in x, a and b, any number of times."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, a: Tensor, e: Tensor, b: Tensor, f: Tensor) -> Tensor:
+        ctx.save_for_backward(x, a, e, b, f)
+        formula = "ComplexMult(x, ComplexExp(ComplexMult(a, b) + e + f))"
+        return _reduce(formula, "xj ai ei bj fj", x, a, e, b, f)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, a, e, b, f = ctx.saved_tensors
+        g = grad.conj()
+        for_x, for_a, _, for_b, _ = ctx.needs_input_grad
+        dx = _Powers.apply(g, b, f, a, e) if for_x else None
+        da = g * _Powers.apply(x * b, a, e, b, f) if for_a else None
+        db = x * _Powers.apply(g * a, b, f, a, e) if for_b else None
+        return _conjugate(dx, x), _conjugate(da, a), None, _conjugate(db, b), None
+
+
+def _conjugate(derivative: Tensor | None, of: Tensor) -> Tensor | None:
+    """A complex derivative in torch's convention, summed over what was broadcast."""
+    return None if derivative is None else derivative.conj().sum_to_size(of.shape)
 
 
 @cache

@@ -71,6 +71,11 @@ def check_length(op: str, L: int) -> None:
         fail(op, f"L must be at least 1, got {L}")
 
 
+def wide_like(value: Tensor) -> torch.dtype:
+    """complex128 or float64."""
+    return torch.complex128 if value.is_complex() else torch.float64
+
+
 def dense(value: Tensor) -> Tensor:
     """The tensor as the kernels read it: contiguous, lazy conjugation and negation carried out."""
     return value.resolve_conj().resolve_neg().contiguous()

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ecgcore import _backend
-from ecgcore.ops import _shared
-from ecgcore.ops.vandermonde import vandermonde_reference
+from ecgcore.ops import _keops, _shared
 
 DISCRETIZATIONS = ("zoh", "bilinear", "dss")
 
@@ -84,6 +84,9 @@ def diag_kernel(
         _shared.check_feature_shape(op, name, value, symbols, shape, f"C {tuple(C.shape)}")
     if _backend.current_backend() == "reference":
         return diag_kernel_reference(A, B, C, dt, L, discretization=discretization)
+    if _backend.current_backend() == "keops":
+        A, B, C, wide_dt = (x.to(_shared.wide_like(x)) for x in (A, B, C, dt))
+        return _composed(A, B, C, wide_dt, L, discretization, _keops.powers).to(dt.dtype)
     return torch.ops.ecgcore.diag_kernel(
         *(_shared.dense(x) for x in (A, B, C, dt)), L, discretization
     )
@@ -100,21 +103,40 @@ def diag_kernel_reference(
 ) -> Tensor:
     """The definition of :func:`diag_kernel` in plain torch: ``H x N x L`` memory, any order of
     derivative."""
+    return _composed(A, B, C, dt, L, discretization, _power_sums)
+
+
+def _power_sums(weights: Tensor, exponents: Tensor, L: int, shift: Tensor | None = None) -> Tensor:
+    """``sum_n w_n exp(x_n l - shift_n)``, ``(S, C, H, N)`` and ``(H, N)`` to ``(S, C, H, L)``."""
+    angles = exponents[..., None] * torch.arange(L, device=exponents.device)  # (H, N, L)
+    if shift is not None:
+        angles = angles - shift[..., None]
+    return torch.einsum("schn,hnl->schl", weights, torch.exp(angles))
+
+
+def _composed(
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    dt: Tensor,
+    L: int,
+    discretization: str,
+    power_sums: Callable[..., Tensor],
+) -> Tensor:
+    """The kernel by its formulas, the sums of powers by ``power_sums``."""
     d = dt[:, None] * A  # (H, N)
     weights = B[:, None] * C  # (S, C, H, N)
     if discretization == "zoh":
-        return vandermonde_reference(weights * (torch.exp(d) - 1) / A, d, L)
+        return 2 * power_sums(weights * (torch.exp(d) - 1) / A, d, L).real
     if discretization == "bilinear":
         weights = weights * dt[:, None] / (1 - d / 2)
-        return vandermonde_reference(weights, torch.log((1 + d / 2) / (1 - d / 2)), L)
+        return 2 * power_sums(weights, torch.log((1 + d / 2) / (1 - d / 2)), L).real
     grows = A.real > 0
     falling = torch.where(grows, -d, d)
     x = (torch.exp(falling * L) - 1) * A
     weights = weights * (torch.exp(falling) - 1) * x.conj() / (x * x.conj() + 1e-7)
-    steps = torch.arange(L, device=d.device)
     shift = torch.where(grows, d * (L - 1), 0).detach()
-    powers = torch.exp(d.unsqueeze(-1) * steps - shift.unsqueeze(-1))  # (H, N, L)
-    return torch.einsum("schn,hnl->schl", weights, powers).real
+    return power_sums(weights, d, L, shift).real
 
 
 @torch.library.register_fake("ecgcore::diag_kernel")

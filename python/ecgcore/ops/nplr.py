@@ -144,7 +144,7 @@ def _spectrum(
     dtype = C.dtype
     if length_correction:
         # All of it in float64: the correction and the spectrum pull the gradients of A and P apart.
-        A, B, C, P, Q, dt = (x.to(wide_like(x)) for x in (A, B, C, P, Q, dt))
+        A, B, C, P, Q, dt = (x.to(_shared.wide_like(x)) for x in (A, B, C, P, Q, dt))
         omega = None if omega is None else omega.to(torch.complex128)
         C = corrected_output(A, C, P, Q, dt, L)
     if _backend.current_backend() == "keops":
@@ -152,11 +152,6 @@ def _spectrum(
     operands = (_shared.dense(x) for x in (A, B, C, P, Q, dt))
     nodes = None if omega is None else _shared.dense(omega)
     return torch.ops.ecgcore.nplr_spectrum(*operands, nodes, L).to(dtype)
-
-
-def wide_like(value: Tensor) -> torch.dtype:
-    """complex128 or float64."""
-    return torch.complex128 if value.is_complex() else torch.float64
 
 
 def nplr_spectrum_reference(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ecgcore import _backend
-from ecgcore.ops import _shared
+from ecgcore.ops import _keops, _shared
 
 
 def vandermonde(v: Tensor, log_x: Tensor, L: int, *, conjugate_pairs: bool = True) -> Tensor:
@@ -50,6 +50,9 @@ def vandermonde(v: Tensor, log_x: Tensor, L: int, *, conjugate_pairs: bool = Tru
     _shared.check_length(op, L)
     if _backend.current_backend() == "reference":
         return vandermonde_reference(v, log_x, L, conjugate_pairs=conjugate_pairs)
+    if _backend.current_backend() == "keops":
+        sums = _keops.vandermonde(v, log_x, L)
+        return 2 * sums.real if conjugate_pairs else sums
     rows = _rows(batch, log_x)
     out = torch.ops.ecgcore.vandermonde(
         _heads(v, batch, rows), _rows_of(log_x, rows), L, conjugate_pairs
@@ -96,6 +99,8 @@ def vandermonde_transpose(u: Tensor, v: Tensor, log_x: Tensor, L: int) -> Tensor
     batch = _broadcast(op, u=u, v=v, log_x=log_x)
     if _backend.current_backend() == "reference":
         return vandermonde_transpose_reference(u, v, log_x, L)
+    if _backend.current_backend() == "keops":
+        return _keops.vandermonde_transpose(u, v, log_x, L)
     rows = _rows(batch, log_x)
     out = torch.ops.ecgcore.vandermonde_transpose(
         _heads(u, batch, rows), _heads(v, batch, rows), _rows_of(log_x, rows), L
