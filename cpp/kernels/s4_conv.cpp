@@ -8,7 +8,7 @@
 
 #include "ecgcore/math/activation.h"
 #include "ecgcore/math/fft.h"
-#include "ecgcore/math/transpose.h"
+#include "ecgcore/math/fft_rows.h"
 
 namespace ecg::cpu::ECG_ISA {
 namespace {
@@ -16,25 +16,12 @@ namespace {
 template <class T>
 using Lanes = Pack<T, kLanes<T>>;
 
-// The rows base[h * stride ...] of the group's features; missing ones repeat the last.
-template <class E, int W>
-struct Rows {
-  E* row[W];
-  int count;
-
-  Rows(E* base, int64_t group, int64_t features, int64_t stride) {
-    const int64_t first = group * W;
-    count = static_cast<int>(features - first < W ? features - first : W);
-    for (int i = 0; i < W; ++i) row[i] = base + (first + (i < count ? i : count - 1)) * stride;
-  }
-};
-
 // u[b] of a group as lanes, zeros up to `padded`.
 template <class E, class R>
 void load_signal(const E* base, int64_t group, int64_t features, int64_t length, int64_t padded,
                  R* x) {
   constexpr int W = RealTraits<R>::kWidth;
-  const Rows<const E, W> rows(base, group, features, length);
+  const LaneRows<const E, W> rows(base, group * W, features, length);
   load_lanes(rows.row, length, x);
   for (int64_t j = length; j < padded; ++j) x[j] = R(0);
 }
@@ -45,7 +32,7 @@ R load_skip(const T* D, int64_t group, int64_t features) {
   constexpr int W = RealTraits<R>::kWidth;
   R skip(0);
   if (D != nullptr) {
-    const Rows<const T, W> weights(D, group, features, 1);
+    const LaneRows<const T, W> weights(D, group * W, features, 1);
     for (int i = 0; i < W; ++i) skip.lanes[i] = *weights.row[i];
   }
   return skip;
@@ -60,16 +47,8 @@ void load_spectrum(const FftPlan<T>& plan, const T* spectrum, int64_t group, int
                    Complex<R>* table) {
   constexpr int W = RealTraits<R>::kWidth;
   const int64_t bins = plan.half() + 1;
-  const Rows<const T, W> rows(spectrum, group, features, 2 * bins);
-  const R scale(2.0 / static_cast<double>(plan.n));
-  const int32_t* places = plan.places;
-  load_complex<T, W>(rows.row, bins, [=](int64_t k, R re, R im) {
-    const int64_t place = places[k];
-    const bool conjugate = place < 0;
-    re = scale * re;
-    im = (conjugate ? -scale : scale) * im;
-    table[conjugate ? -1 - place : place] = {re, im};
-  });
+  const LaneRows<const T, W> rows(spectrum, group * W, features, 2 * bins);
+  fft_load_bins(plan, rows, bins, 1, 2.0 / static_cast<double>(plan.n), table);
   Complex<R>* pair = table + plan.single_bins();
   pair[0].im = pair[1].im = R(0);
   for (int64_t q = 0; q < plan.pair_count(); ++q) {
@@ -164,7 +143,7 @@ void forward(const S4ConvArgs<E>& args, const FftPlan<RealOf<E>>& plan, RealOf<E
     fft_split(plan, half, signal, x, z, visit);
     const Result<R> result = joined(plan, x, z, skip, signal);
     E* y = args.y + (b * args.channels + c) * args.features * args.length;
-    const Rows<E, W> rows(y, group, args.features, args.length);
+    const LaneRows<E, W> rows(y, group * W, args.features, args.length);
     if (args.gelu) {
       store_lanes<T, W>(rows.row, rows.count, args.length,
                         [&](int64_t j) { return gelu(result(j)); });
@@ -223,28 +202,15 @@ struct Adjoint {
   }
 };
 
-// The sums of G conj(U) to the rows of the half spectrum. y depends on bins 0 and n/2 once, through
-// their real parts, on every other bin and its conjugate; pairs were summed without their halves.
+// The sums of G conj(U) to the rows of the half spectrum. Pairs were summed without their halves.
 template <class T, class R>
-void store_spectrum_gradient(const FftPlan<T>& plan, const Complex<R>* sum, T* dspectrum,
-                             int64_t group, int64_t features) {
+void store_spectrum_gradient(const FftPlan<T>& plan, Complex<R>* sum, T* dspectrum, int64_t group,
+                             int64_t features) {
   constexpr int W = RealTraits<R>::kWidth;
   const int64_t bins = plan.half() + 1;
-  const Rows<T, W> rows(dspectrum, group, features, 2 * bins);
-  const double single = 2.0 / static_cast<double>(plan.n);
-  typename R::Vector re[W] = {}, im[W] = {};
-  for (int64_t k0 = 0; k0 < bins; k0 += W) {
-    const int count = static_cast<int>(bins - k0 < W ? bins - k0 : W);
-    for (int i = 0; i < count; ++i) {
-      const int64_t k = k0 + i;
-      const int64_t place = plan.places[k] >= 0 ? plan.places[k] : -1 - plan.places[k];
-      double scale = place < plan.single_bins() ? single : 0.25 * single;
-      if (k == 0 || k == plan.half()) scale *= 0.5;
-      re[i] = (R(scale) * sum[place].re).lanes;
-      im[i] = (R(plan.places[k] >= 0 ? scale : -scale) * sum[place].im).lanes;
-    }
-    store_complex<T, W>(rows.row, rows.count, k0, count, re, im);
-  }
+  for (int64_t i = plan.single_bins(); i < bins; ++i) sum[i] = R(0.25) * sum[i];
+  const LaneRows<T, W> rows(dspectrum, group * W, features, 2 * bins);
+  fft_store_adjoint_bins(plan, sum, bins, 1, 2.0 / static_cast<double>(plan.n), rows);
 }
 
 // Places in the workspace of the backward pass, in lanes of T.
@@ -335,7 +301,7 @@ void backward_row(const S4ConvBackwardArgs<E>& args, const FftPlan<RealOf<E>>& p
       fft_split(plan, half, to.grad, to.x, to.z, visit);
     }
     const Result<R> du = joined(plan, to.x, to.z, to.D[c], to.grad);
-    const Rows<E, W> rows(args.du + b * plane, group, args.features, length);
+    const LaneRows<E, W> rows(args.du + b * plane, group * W, args.features, length);
     if (args.channels == 1) {
       store_lanes<RealOf<E>, W>(rows.row, rows.count, length, du);
       continue;
@@ -372,7 +338,7 @@ void backward(const S4ConvBackwardArgs<E>& args, const FftPlan<RealOf<E>>& plan,
                                 args.features);
       }
       if (args.dD != nullptr) {
-        const Rows<T, W> rows(args.dD + c * args.features, group, args.features, 1);
+        const LaneRows<T, W> rows(args.dD + c * args.features, group * W, args.features, 1);
         for (int i = 0; i < rows.count; ++i) *rows.row[i] = to.dD[c][i];
       }
     }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <memory>
-#include <new>
 #include <optional>
 
 #include "../backend_cpu.h"
@@ -11,31 +9,6 @@
 #include "ecgcore/kernels/s4_conv.h"
 
 namespace ecg::torch_abi {
-
-// Memory a CPU kernel works in: one a thread, kept between calls so that its pages are faulted in
-// only once.
-class Scratch {
- public:
-  template <class T>
-  static T* of(int64_t count) {
-    static thread_local Scratch scratch;
-    const size_t bytes = static_cast<size_t>(count) * sizeof(T);
-    if (scratch.bytes_ < bytes) {
-      scratch.memory_.reset();
-      scratch.bytes_ = 0;
-      scratch.memory_.reset(::operator new(bytes, std::align_val_t{64}));
-      scratch.bytes_ = bytes;
-    }
-    return static_cast<T*>(scratch.memory_.get());
-  }
-
- private:
-  struct Free {
-    void operator()(void* memory) const { ::operator delete(memory, std::align_val_t{64}); }
-  };
-  std::unique_ptr<void, Free> memory_;
-  size_t bytes_ = 0;
-};
 
 // How the kernels are started on each backend. E is the element of the signals.
 template <class Backend, class E>

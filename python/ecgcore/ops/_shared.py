@@ -76,6 +76,14 @@ def wide_like(value: Tensor) -> torch.dtype:
     return torch.complex128 if value.is_complex() else torch.float64
 
 
+def has_plan(n: int) -> bool:
+    """Whether the kernels' Fourier transforms know the length: no prime factor above 7."""
+    for prime in (2, 3, 5, 7):
+        while n % prime == 0:
+            n //= prime
+    return n == 1
+
+
 def dense(value: Tensor) -> Tensor:
     """The tensor as the kernels read it: contiguous, lazy conjugation and negation carried out."""
     return value.resolve_conj().resolve_neg().contiguous()

@@ -54,7 +54,7 @@ def s4_conv(
         ValueError: for wrong dtypes, shapes or devices, or an unknown activation.
     """
     _check(u, spectrum, D, activation)
-    if not _has_plan(2 * (spectrum.shape[-1] - 1)):
+    if not _shared.has_plan(2 * (spectrum.shape[-1] - 1)):
         spectrum = _resampled(spectrum, u.shape[-1])
     return torch.ops.ecgcore.s4_conv(
         _shared.dense(u),
@@ -78,18 +78,11 @@ def s4_conv_reference(
     return y.to(u.dtype)
 
 
-def _has_plan(n: int) -> bool:
-    for prime in (2, 3, 5, 7):
-        while n % prime == 0:
-            n //= prime
-    return n == 1
-
-
 def _resampled(spectrum: Tensor, L: int) -> Tensor:
     """The spectrum, at a length the kernels know, of a kernel that acts alike on ``L`` samples."""
     n = 2 * (spectrum.shape[-1] - 1)
     m = -(-2 * L // 8) * 8
-    while not _has_plan(m):
+    while not _shared.has_plan(m):
         m += 8
     kernel = torch.fft.irfft(spectrum, n)
     gap = kernel.new_zeros((*kernel.shape[:-1], m - 2 * L + 1))
