@@ -4,82 +4,16 @@
 // pairs D of all modes are formed once (lanes are nodes); every pair sum is then a real matrix
 // product of mode weights and D, and Woodbury works lane by lane. Backward forms the same D again
 // and uses it three times: for the sums, for the gradients of the weights, and (matrix product the
-// other way round) for the gradient of D itself. Memory: a block's planes, nothing of H N L.
+// other way round) for the gradient of D itself. Memory: a block's planes, nothing of H N L; for
+// the kernel in time the spectra of as many features as there are lanes.
 #include "ecgcore/kernels/nplr.h"
 
 #include "nplr_backward.h"
-#include "nplr_sums.h"
+#include "nplr_forward.h"
+#include "nplr_time.h"
 
 namespace ecg::cpu::ECG_ISA {
 namespace {
-
-template <class T, int W>
-struct Forward {
-  using R = Pack<T, W>;
-
-  Feature<T, W> feature;
-  Sums<T, W> sums;
-  T* result;  // (S C, planes)
-
-  Forward(Pieces<T>& pieces, const NplrArgs<T>& args) {
-    const Sizes<T> sizes(args);
-    feature.allocate(pieces, args.modes);
-    sums.allocate(pieces, args, sizes.all);
-    result = pieces.take(args.rows * args.channels * kPlanes);
-  }
-
-  template <int kRank>
-  void run(const NplrArgs<T>& args, int64_t h) {
-    const T dt = args.dt[h];
-    feature.load_modes(args, h);
-    sums.load_weights(args, feature, h);
-    for (int64_t begin = 0; begin < args.node_count; begin += kBlock) {
-      feature.take_nodes(args, begin);
-      feature.form_pairs(args.modes);
-      sums.form(feature, args.modes);
-      for (int lane = 0; lane < feature.width; lane += W) woodbury<kRank>(args, dt, lane);
-      for (int64_t row = 0; row < args.rows * args.channels; ++row) {
-        const T* ECG_RESTRICT from = result + row * kPlanes;
-        T* ECG_RESTRICT to =
-            args.spectrum + 2 * ((row * args.features + h) * args.node_count + begin);
-        for (int i = 0; i < feature.count; ++i) {
-          to[2 * i] = from[i];
-          to[2 * i + 1] = from[kBlock + i];
-        }
-      }
-    }
-  }
-
-  template <int kRank>
-  void woodbury(const NplrArgs<T>& args, T dt, int lane) {
-    const NplrNode<R> node = feature.node(lane);
-    sums.template couple<kRank>(args, node, dt, lane);
-    const int64_t rank = kRank > 0 ? kRank : args.rank, columns = sums.columns.size();
-    const Complex<R> out = R(dt) * node.out;
-    const Complex<R>* rho_p = sums.rho + args.rows * columns;
-    for (int64_t s = 0; s < args.rows; ++s) {
-      for (int64_t c = 0; c < args.channels; ++c) {
-        Complex<R> sum = sums.rho[s * columns + c];
-        for (int64_t k = 0; k < rank; ++k) sum -= sums.U[s * rank + k] * rho_p[k * columns + c];
-        Feature<T, W>::store(out * sum, result + (s * args.channels + c) * kPlanes + lane);
-      }
-    }
-  }
-};
-
-// Fixed ranks keep the small matrices in registers.
-template <class Job, class Args>
-void run_features(Job& job, const Args& args, int64_t rank, int64_t begin, int64_t end) {
-  for (int64_t h = begin; h < end; ++h) {
-    if (rank == 1) {
-      job.template run<1>(args, h);
-    } else if (rank == 2) {
-      job.template run<2>(args, h);
-    } else {
-      job.template run<0>(args, h);
-    }
-  }
-}
 
 template <class T, int W>
 int64_t forward_scratch(const NplrArgs<T>& args) {
@@ -91,6 +25,7 @@ template <class T, int W>
 void forward(const NplrArgs<T>& args, T* scratch, int64_t begin, int64_t end) {
   Pieces<T> pieces(scratch);
   Forward<T, W> job(pieces, args);
+  job.spectrum = {args.spectrum, 0, args.features, args.node_count};
   run_features(job, args, args.rank, begin, end);
 }
 
@@ -104,7 +39,36 @@ template <class T, int W>
 void backward(const NplrBackwardArgs<T>& args, T* scratch, int64_t begin, int64_t end) {
   Pieces<T> pieces(scratch);
   Backward<T, W> job(pieces, args);
+  job.spectrum = {args.grad, 0, args.inputs.features, args.inputs.node_count};
   run_features(job, args, args.inputs.rank, begin, end);
+}
+
+template <class T, int W>
+int64_t kernel_scratch(const NplrKernelArgs<T>& args, const FftPlan<T>& plan) {
+  Pieces<T> pieces(nullptr);
+  KernelForward<T, W>(pieces, args, plan);
+  return pieces.used();
+}
+template <class T, int W>
+void kernel(const NplrKernelArgs<T>& args, const FftPlan<T>& plan, T* scratch, int64_t begin,
+            int64_t end) {
+  Pieces<T> pieces(scratch);
+  KernelForward<T, W> job(pieces, args, plan);
+  for (int64_t h = begin; h < end; h += W) job.run(args, h, h + W < end ? h + W : end);
+}
+
+template <class T, int W>
+int64_t kernel_backward_scratch(const NplrKernelBackwardArgs<T>& args, const FftPlan<T>& plan) {
+  Pieces<T> pieces(nullptr);
+  KernelBackward<T, W>(pieces, args, plan);
+  return pieces.used();
+}
+template <class T, int W>
+void kernel_backward(const NplrKernelBackwardArgs<T>& args, const FftPlan<T>& plan, T* scratch,
+                     int64_t begin, int64_t end) {
+  Pieces<T> pieces(scratch);
+  KernelBackward<T, W> job(pieces, args, plan);
+  for (int64_t h = begin; h < end; h += W) job.run(args, h, h + W < end ? h + W : end);
 }
 
 template <class T>
@@ -142,6 +106,10 @@ NplrKernels<T> nplr_kernels() {
           forward<T, kWidth>,
           backward_scratch<T, kWidth>,
           backward<T, kWidth>,
+          kernel_scratch<T, kWidth>,
+          kernel<T, kWidth>,
+          kernel_backward_scratch<T, kWidth>,
+          kernel_backward<T, kWidth>,
           sum_features<T>};
 }
 template NplrKernels<float> nplr_kernels();

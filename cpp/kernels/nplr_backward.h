@@ -18,13 +18,14 @@ struct Backward {
   int64_t grad_products;
   Feature<T, W> feature;
   Sums<T, W> sums;
-  T* grad;          // (S C, planes): the incoming gradient
-  T* grad_planes;   // (products, 2, planes): gradients of the sums over q and p
-  T* correlations;  // (N, products, 2) packs: gradients of q and p
-  T* grad_pairs;    // (N, planes): gradient of D
-  T* sums_p;        // (planes): Σ_v conj(gradient) Σ_n p D
-  T* grad_modes;    // (N, 2) packs: gradients of a and b/(2b)
-  T* grad_weights;  // (N, products, 2)
+  T* grad;                         // (S C, planes): the incoming gradient
+  T* grad_planes;                  // (products, 2, planes): gradients of the sums over q and p
+  T* correlations;                 // (N, products, 2) packs: gradients of q and p
+  T* grad_pairs;                   // (N, planes): gradient of D
+  T* sums_p;                       // (planes): Σ_v conj(gradient) Σ_n p D
+  T* grad_modes;                   // (N, 2) packs: gradients of a and b/(2b)
+  T* grad_weights;                 // (N, products, 2)
+  SpectrumRows<const T> spectrum;  // where the incoming gradient comes from
 
   Backward(Pieces<T>& pieces, const NplrBackwardArgs<T>& args) {
     const NplrArgs<T>& in = args.inputs;
@@ -57,7 +58,7 @@ struct Backward {
       feature.take_nodes(in, begin);
       feature.form_pairs(in.modes);
       sums.form(feature, in.modes);
-      load_grad(args, h, begin);
+      load_grad(in, h, begin);
       for (int lane = 0; lane < feature.width; lane += W) {
         woodbury<kRank>(in, dt, lane);
       }
@@ -76,11 +77,9 @@ struct Backward {
     for (int64_t i = 0; i < count; ++i) from[i] = T(0);
   }
 
-  void load_grad(const NplrBackwardArgs<T>& args, int64_t h, int64_t begin) {
-    const NplrArgs<T>& in = args.inputs;
+  void load_grad(const NplrArgs<T>& in, int64_t h, int64_t begin) {
     for (int64_t row = 0; row < in.rows * in.channels; ++row) {
-      const T* ECG_RESTRICT from =
-          args.grad + 2 * ((row * in.features + h) * in.node_count + begin);
+      const T* ECG_RESTRICT from = spectrum.at(row, h) + 2 * begin;
       T* ECG_RESTRICT to = grad + row * kPlanes;
       for (int i = 0; i < feature.count; ++i) {
         to[i] = from[2 * i];

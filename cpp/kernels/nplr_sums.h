@@ -69,6 +69,17 @@ const T* column_vector(const NplrArgs<T>& args, int64_t j, int64_t h) {
                            : feature_of(args.Q, j - args.channels, h, args.Q_tied, args);
 }
 
+// Rows of spectra or of their gradients, (S C, features, F) complex, of features from `first` on.
+template <class T>
+struct SpectrumRows {
+  T* data;
+  int64_t first, features, node_count;
+
+  T* at(int64_t row, int64_t h) const {
+    return data + 2 * (row * features + h - first) * node_count;
+  }
+};
+
 // One feature's modes, and one block's nodes and resolvent pairs.
 template <class T, int W>
 struct Feature {
@@ -201,6 +212,20 @@ struct Sums {
     nplr_product(k, rho + q, columns.size(), inverse, rank, U, args.rows, rank, rank);
   }
 };
+
+// Fixed ranks keep the small matrices in registers.
+template <class Job, class Args>
+void run_features(Job& job, const Args& args, int64_t rank, int64_t begin, int64_t end) {
+  for (int64_t h = begin; h < end; ++h) {
+    if (rank == 1) {
+      job.template run<1>(args, h);
+    } else if (rank == 2) {
+      job.template run<2>(args, h);
+    } else {
+      job.template run<0>(args, h);
+    }
+  }
+}
 
 }  // namespace
 }  // namespace ecg::cpu::ECG_ISA

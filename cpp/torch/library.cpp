@@ -24,6 +24,9 @@ void register_operators() {
   ops.def<nplr_spectrum<Cpu>>("nplr_spectrum", {"A", "B", "C", "P", "Q", "dt", "omega", "L"});
   ops.def<nplr_spectrum_backward<Cpu>>(
       "nplr_spectrum_backward", {"grad", "A", "B", "C", "P", "Q", "dt", "omega", "L", "wanted"});
+  ops.def<nplr_kernel<Cpu>>("nplr_kernel", {"A", "B", "C", "P", "Q", "dt", "omega", "L"});
+  ops.def<nplr_kernel_backward<Cpu>>(
+      "nplr_kernel_backward", {"grad", "A", "B", "C", "P", "Q", "dt", "omega", "L", "wanted"});
   ops.def<vandermonde<Cpu>>("vandermonde", {"v", "log_x", "L", "conjugate_pairs"});
   ops.def<vandermonde_backward<Cpu>>("vandermonde_backward",
                                      {"grad", "v", "log_x", "L", "conjugate_pairs", "wanted"});
@@ -41,6 +44,8 @@ void register_operators() {
   cpu.impl<s4_conv_backward<Cpu>>("s4_conv_backward");
   cpu.impl<nplr_spectrum<Cpu>>("nplr_spectrum");
   cpu.impl<nplr_spectrum_backward<Cpu>>("nplr_spectrum_backward");
+  cpu.impl<nplr_kernel<Cpu>>("nplr_kernel");
+  cpu.impl<nplr_kernel_backward<Cpu>>("nplr_kernel_backward");
   cpu.impl<vandermonde<Cpu>>("vandermonde");
   cpu.impl<vandermonde_backward<Cpu>>("vandermonde_backward");
   cpu.impl<vandermonde_transpose<Cpu>>("vandermonde_transpose");

@@ -221,12 +221,7 @@ def test_same_bits_on_one_and_two_threads_and_again(case: Case, threads: Any) ->
         runs.append(evaluate(native(case.op), inputs, case.wrt))
     same(runs[1], runs[0])
     for run in runs[2:]:
-        if case.op == "nplr_kernel":
-            # The spectrum has the same bits (tested as nplr_spectrum); torch's inverse FFT after it
-            # rounds differently for another number of threads.
-            assert relative_error(run["output"], runs[0]["output"]) < 3e-7
-        else:
-            same(run, runs[0])
+        same(run, runs[0])
 
 
 @pytest.mark.parametrize("op", OPS)

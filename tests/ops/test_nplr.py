@@ -3,6 +3,7 @@ systems gave."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -73,6 +74,72 @@ def test_kernel_is_the_impulse_response_of_the_dense_system(
     found = ops.nplr_kernel(**p, L=L, Q=Q, length_correction=True)
     assert found.shape == (S, C, H, L)
     assert relative_error(found, torch.stack(truth, -1)) < 1e-12
+
+
+LENGTHS = [*range(1, 11), 12, 15, 16, 20, 21, 28, 35, 45, 50, 98, 105, 128, 250, 375, 480]
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+@pytest.mark.parametrize("L", LENGTHS)
+def test_kernel_is_the_inverse_transform_of_the_spectrum(L: int, dtype: torch.dtype) -> None:
+    """At every kind of length that the kernels transform themselves, with 19 features, no whole
+    number of lanes: the result and the gradient of everything."""
+    p = parameters(2, 1, 1, 19, 3, False)
+    p = {k: x.to(dtype if x.is_complex() else dtype.to_real()) for k, x in p.items()}
+    # Bins 0 and n/2 have imaginary parts, which an inverse transform must ignore.
+    omega = (0.9 * torch.exp(-2j * torch.pi * (torch.arange(L // 2 + 1) + 0.1) / L)).to(dtype)
+    weights = torch.randn(2, 1, 19, L, dtype=dtype.to_real())
+
+    def results(function: Callable[..., Tensor]) -> list[Tensor]:
+        leaves = {k: x.clone().requires_grad_() for k, x in p.items()}
+        kernel = function(**leaves, L=L, omega=omega)
+        return [kernel, *torch.autograd.grad(kernel, list(leaves.values()), weights)]
+
+    def composed(**arguments: Any) -> Tensor:
+        return torch.fft.irfft(ops.nplr_spectrum(**arguments), n=L)
+
+    limit = 200 * torch.finfo(dtype).eps
+    for found, expected in zip(results(ops.nplr_kernel), results(composed), strict=True):
+        assert relative_error(found, expected) < limit
+
+
+@pytest.mark.parametrize("L", [9, 96, 350])
+def test_kernel_keeps_its_bits_for_any_number_of_threads_and_features(L: int, threads: Any) -> None:
+    """Other threads, and a feature alone, meet other lanes: not a bit may change."""
+    p = parameters(2, 2, 1, 37, 5, False)
+    p = {k: x.to(torch.complex64 if x.is_complex() else torch.float32) for k, x in p.items()}
+    weights = torch.randn(2, 2, 37, L)
+
+    def results(p: dict[str, Tensor], weights: Tensor) -> list[Tensor]:
+        leaves = {k: x.clone().requires_grad_() for k, x in p.items()}
+        kernel = ops.nplr_kernel(**leaves, L=L)
+        return [kernel, *torch.autograd.grad(kernel, list(leaves.values()), weights)]
+
+    runs = []
+    for count in (1, 2, 3):
+        threads(count)
+        runs.append(results(p, weights))
+    for run in runs[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(runs[0], run, strict=True))
+    for h in (0, 17, 36):
+        one = {k: x[..., h : h + 1, :] if k != "dt" else x[h : h + 1] for k, x in p.items()}
+        alone = results(one, weights[:, :, h : h + 1])
+        for all_, single in zip(runs[0], alone, strict=True):
+            axis = 0 if all_.dim() == 1 else all_.dim() - 2
+            assert torch.equal(all_.narrow(axis, h, 1), single)
+
+
+@pytest.mark.parametrize("L", [11, 22, 2 * 3 * 5 * 7 * 13])
+def test_other_lengths_are_not_the_native_kernels(L: int) -> None:
+    p = parameters(1, 1, 1, 2, 3, False)
+    operands = [p["A"], p["B"], p["C"], p["P"], p["P"].conj().resolve_conj(), p["dt"], None, L]
+    with pytest.raises(RuntimeError, match=f"nplr_kernel: L must have no prime factor .* got {L}"):
+        torch.ops.ecgcore.nplr_kernel(*operands)
+    grad = torch.ones(1, 1, 2, L, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match=f"nplr_kernel_backward: L must have .* got {L}"):
+        torch.ops.ecgcore.nplr_kernel_backward(grad, *operands, [True] * 6)
+    exact = ops.reference.nplr_kernel(**p, L=L)
+    assert relative_error(ops.nplr_kernel(**p, L=L), exact) < 1e-12
 
 
 def test_given_nodes_may_lie_anywhere(op_backend: str) -> None:

@@ -7,6 +7,7 @@
 
 #include "../backend_cpu.h"
 #include "../check.h"
+#include "ecgcore/kernels/fft_plan.h"
 #include "ecgcore/kernels/nplr.h"
 
 namespace ecg::torch_abi {
@@ -35,6 +36,22 @@ struct NplrRun<Cpu, T> {
                kernels.backward(args, scratch, begin, end);
              });
   }
+  static void kernel(const NplrKernelArgs<T>& args) {
+    const auto kernels = cpu::nplr_kernels<T>();
+    const FftPlan<T>& plan = fft_plan<T>(fft_plan_length(args.length));
+    features(args.inputs, kernels.kernel_scratch(args, plan),
+             [&](T* scratch, int64_t begin, int64_t end) {
+               kernels.kernel(args, plan, scratch, begin, end);
+             });
+  }
+  static void kernel_backward(const NplrKernelBackwardArgs<T>& args) {
+    const auto kernels = cpu::nplr_kernels<T>();
+    const FftPlan<T>& plan = fft_plan<T>(fft_plan_length(args.length));
+    features(args.spectrum.inputs, kernels.kernel_backward_scratch(args, plan),
+             [&](T* scratch, int64_t begin, int64_t end) {
+               kernels.kernel_backward(args, plan, scratch, begin, end);
+             });
+  }
   static void sum_features(const NplrSumArgs<T>& args, int64_t rows) {
     const auto kernels = cpu::nplr_kernels<T>();
     Cpu::rows(rows * args.size, args.features,
@@ -42,17 +59,15 @@ struct NplrRun<Cpu, T> {
   }
 
  private:
-  // One contiguous part of the features, and one piece of scratch memory, for each thread. Features
-  // do not depend on each other, so neither do the results on the number of parts.
+  // One contiguous part of the features for each thread. Features do not depend on each other, so
+  // neither do the results on the number of parts.
   template <class Body>
   static void features(const NplrArgs<T>& args, int64_t scratch_size, const Body& body) {
     uint32_t threads;
     ECG_TORCH(torch_get_num_threads, &threads);
     const int64_t parts = std::min<int64_t>(args.features, threads);
-    Tensor scratch = empty({parts, scratch_size}, DTypeOf<T>::real, {aoti_torch_device_type_cpu()});
-    T* memory = scratch.mutable_data<T>();
     parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
-      body(memory + begin * scratch_size, args.features * begin / parts,
+      body(Scratch::of<T>(scratch_size), args.features * begin / parts,
            args.features * end / parts);
     });
   }
@@ -131,11 +146,21 @@ Tensor nplr_spectrum(const NplrOperands& in) {
   return out;
 }
 
+template <class Backend, class T>
+Tensor nplr_kernel(const NplrOperands& in) {
+  Tensor out = empty({in.rows(), in.channels(), in.features(), in.L}, in.real(), in.C.device());
+  const Tensor nodes = in.nodes<Backend, T>();
+  NplrRun<Backend, T>::kernel({in.args<T>(nodes, nullptr), out.mutable_data<T>(), in.L});
+  return out;
+}
+
 using NplrGradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-template <class Backend, class T>
-NplrGradients nplr_spectrum_backward(const Tensor& grad, const NplrOperands& in,
-                                     const std::vector<bool>& wanted) {
+// Gradients of A, B, C, P, Q, dt; those not wanted are empty. start(args) runs the backward kernels
+// on everything but the incoming gradient.
+template <class Backend, class T, class Start>
+NplrGradients nplr_gradients(const NplrOperands& in, const std::vector<bool>& wanted,
+                             const Start& start) {
   const std::array<const Tensor*, 6> inputs{&in.A, &in.B, &in.C, &in.P, &in.Q, &in.dt};
   // The kernels leave gradients of every feature; those of tied inputs are summed afterwards.
   std::array<Tensor, 6> each, out;
@@ -148,8 +173,8 @@ NplrGradients nplr_spectrum_backward(const Tensor& grad, const NplrOperands& in,
     if (wanted[i]) to[i] = each[i].template mutable_data<T>();
   }
   const Tensor nodes = in.nodes<Backend, T>();
-  NplrRun<Backend, T>::backward(
-      {in.args<T>(nodes, nullptr), grad.data<T>(), to[0], to[1], to[2], to[3], to[4], to[5]});
+  start(NplrBackwardArgs<T>{in.args<T>(nodes, nullptr), nullptr, to[0], to[1], to[2], to[3], to[4],
+                            to[5]});
   for (size_t i = 0; i < 6; ++i) {
     const bool sum = wanted[i] && i != 5 && in.tied(*inputs[i]);
     if (sum) {
@@ -163,6 +188,32 @@ NplrGradients nplr_spectrum_backward(const Tensor& grad, const NplrOperands& in,
   }
   return {std::move(out[0]), std::move(out[1]), std::move(out[2]),
           std::move(out[3]), std::move(out[4]), std::move(out[5])};
+}
+
+template <class Backend, class T>
+NplrGradients nplr_spectrum_backward(const Tensor& grad, const NplrOperands& in,
+                                     const std::vector<bool>& wanted) {
+  return nplr_gradients<Backend, T>(in, wanted, [&](NplrBackwardArgs<T> args) {
+    args.grad = grad.data<T>();
+    NplrRun<Backend, T>::backward(args);
+  });
+}
+
+template <class Backend, class T>
+NplrGradients nplr_kernel_backward(const Tensor& grad, const NplrOperands& in,
+                                   const std::vector<bool>& wanted) {
+  return nplr_gradients<Backend, T>(in, wanted, [&](const NplrBackwardArgs<T>& args) {
+    NplrRun<Backend, T>::kernel_backward({args, grad.data<T>(), in.L});
+  });
+}
+
+inline void check_nplr_length(const Check& check, int64_t L) {
+  check.that(fft_has_plan(fft_plan_length(L)),
+             "L must have no prime factor above 7, got " + std::to_string(L));
+}
+
+inline void check_nplr_wanted(const Check& check, const std::vector<bool>& wanted) {
+  check.that(wanted.size() == 6, "wanted must name A, B, C, P, Q, dt");
 }
 
 }  // namespace detail
@@ -188,10 +239,39 @@ detail::NplrGradients nplr_spectrum_backward(const Tensor& grad, const Tensor& A
   in.check(check);
   check.operand(grad, "grad", C.dtype(), C.device(), "(S, C, H, L//2+1)",
                 {in.rows(), in.channels(), in.features(), in.node_count()});
-  check.that(wanted.size() == 6, "wanted must name A, B, C, P, Q, dt");
+  detail::check_nplr_wanted(check, wanted);
   return C.dtype() == DType::c64
              ? detail::nplr_spectrum_backward<Backend, float>(grad, in, wanted)
              : detail::nplr_spectrum_backward<Backend, double>(grad, in, wanted);
+}
+
+// The spectrum's inverse real transform of length L.
+template <class Backend>
+Tensor nplr_kernel(const Tensor& A, const Tensor& B, const Tensor& C, const Tensor& P,
+                   const Tensor& Q, const Tensor& dt, const std::optional<Tensor>& omega,
+                   int64_t L) {
+  const Check check("nplr_kernel");
+  const detail::NplrOperands in{A, B, C, P, Q, dt, omega, L};
+  in.check(check);
+  detail::check_nplr_length(check, L);
+  return C.dtype() == DType::c64 ? detail::nplr_kernel<Backend, float>(in)
+                                 : detail::nplr_kernel<Backend, double>(in);
+}
+
+template <class Backend>
+detail::NplrGradients nplr_kernel_backward(const Tensor& grad, const Tensor& A, const Tensor& B,
+                                           const Tensor& C, const Tensor& P, const Tensor& Q,
+                                           const Tensor& dt, const std::optional<Tensor>& omega,
+                                           int64_t L, std::vector<bool> wanted) {
+  const Check check("nplr_kernel_backward");
+  const detail::NplrOperands in{A, B, C, P, Q, dt, omega, L};
+  in.check(check);
+  detail::check_nplr_length(check, L);
+  check.operand(grad, "grad", in.real(), C.device(), "(S, C, H, L)",
+                {in.rows(), in.channels(), in.features(), L});
+  detail::check_nplr_wanted(check, wanted);
+  return C.dtype() == DType::c64 ? detail::nplr_kernel_backward<Backend, float>(grad, in, wanted)
+                                 : detail::nplr_kernel_backward<Backend, double>(grad, in, wanted);
 }
 
 }  // namespace ecg::torch_abi

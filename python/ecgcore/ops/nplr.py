@@ -80,11 +80,20 @@ def nplr_kernel(
 
     Arguments, gradients and errors are those of :func:`nplr_spectrum`.
 
+    Where ``L`` has no prime factor above 7 the transform is part of the op: it runs on a few rows
+    while their spectra are in the cache, the whole spectrum is never stored (on a GPU it is, in
+    scratch memory), and the result has the same bits for any number of threads. For other lengths
+    ``torch.fft.irfft`` follows :func:`nplr_spectrum`, and its last bits may depend on the number of
+    threads.
+
     Returns:
         ``(S, C, H, L)``, real.
     """
     Q = _checked("nplr_kernel", A, B, C, P, dt, L, Q, omega)
-    return torch.fft.irfft(_spectrum(A, B, C, P, dt, L, Q, omega, length_correction), n=L)
+    if _backend.current_backend() != "native" or not _shared.has_plan(L):
+        return torch.fft.irfft(_spectrum(A, B, C, P, dt, L, Q, omega, length_correction), n=L)
+    operands = _corrected(A, B, C, P, dt, L, Q, omega, length_correction)
+    return torch.ops.ecgcore.nplr_kernel(*_dense(operands), L).to(_shared.REAL_OF[C.dtype])
 
 
 def _checked(
@@ -141,17 +150,38 @@ def _spectrum(
         return nplr_spectrum_reference(
             A, B, C, P, dt, L, Q=Q, omega=omega, length_correction=length_correction
         )
-    dtype = C.dtype
+    operands = _corrected(A, B, C, P, dt, L, Q, omega, length_correction)
+    if _backend.current_backend() == "keops":
+        A, B, corrected, P, Q, dt, omega = operands
+        return _composed(A, B, corrected, P, dt, L, Q, omega, _keops.sum_over_modes).to(C.dtype)
+    return torch.ops.ecgcore.nplr_spectrum(*_dense(operands), L).to(C.dtype)
+
+
+_Operands = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]
+
+
+def _corrected(
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    P: Tensor,
+    dt: Tensor,
+    L: int,
+    Q: Tensor,
+    omega: Tensor | None,
+    length_correction: bool,
+) -> _Operands:
+    """``A, B, C, P, Q, dt, omega``; if asked to, with ``C`` corrected and all in float64."""
     if length_correction:
         # All of it in float64: the correction and the spectrum pull the gradients of A and P apart.
         A, B, C, P, Q, dt = (x.to(_shared.wide_like(x)) for x in (A, B, C, P, Q, dt))
         omega = None if omega is None else omega.to(torch.complex128)
         C = corrected_output(A, C, P, Q, dt, L)
-    if _backend.current_backend() == "keops":
-        return _composed(A, B, C, P, dt, L, Q, omega, _keops.sum_over_modes).to(dtype)
-    operands = (_shared.dense(x) for x in (A, B, C, P, Q, dt))
-    nodes = None if omega is None else _shared.dense(omega)
-    return torch.ops.ecgcore.nplr_spectrum(*operands, nodes, L).to(dtype)
+    return A, B, C, P, Q, dt, omega
+
+
+def _dense(operands: _Operands) -> tuple[Tensor | None, ...]:
+    return tuple(None if x is None else _shared.dense(x) for x in operands)
 
 
 def nplr_spectrum_reference(
@@ -272,6 +302,21 @@ def _fake(
     return C.new_empty((B.shape[0], C.shape[0], C.shape[1], L // 2 + 1))
 
 
+@torch.library.register_fake("ecgcore::nplr_kernel")
+def _fake_kernel(
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    P: Tensor,
+    Q: Tensor,
+    dt: Tensor,
+    omega: Tensor | None,
+    L: int,
+) -> Tensor:
+    return dt.new_empty((B.shape[0], C.shape[0], C.shape[1], L))
+
+
+@torch.library.register_fake("ecgcore::nplr_kernel_backward")
 @torch.library.register_fake("ecgcore::nplr_spectrum_backward")
 def _fake_backward(
     grad: Tensor,
@@ -296,14 +341,16 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*operands)
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    *operands, omega = ctx.saved_tensors
-    wanted = list(ctx.needs_input_grad[:6])
-    grads = torch.ops.ecgcore.nplr_spectrum_backward(
-        _shared.dense(grad), *operands, omega, ctx.L, wanted
-    )
-    return *(g if want else None for g, want in zip(grads, wanted, strict=True)), None, None
+def _register_autograd(op: str, native_backward: Any) -> None:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        *operands, omega = ctx.saved_tensors
+        wanted = list(ctx.needs_input_grad[:6])
+        grads = native_backward(_shared.dense(grad), *operands, omega, ctx.L, wanted)
+        return *(g if want else None for g, want in zip(grads, wanted, strict=True)), None, None
+
+    torch.library.register_autograd(f"ecgcore::{op}", backward, setup_context=_setup_context)
+    _shared.refuse_double_backward(op)
 
 
-torch.library.register_autograd("ecgcore::nplr_spectrum", _backward, setup_context=_setup_context)
-_shared.refuse_double_backward("nplr_spectrum")
+_register_autograd("nplr_spectrum", torch.ops.ecgcore.nplr_spectrum_backward)
+_register_autograd("nplr_kernel", torch.ops.ecgcore.nplr_kernel_backward)

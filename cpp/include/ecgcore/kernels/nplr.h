@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "ecgcore/kernels/cpu_level.h"
+#include "ecgcore/math/fft_plan.h"
 
 namespace ecg {
 
@@ -20,7 +21,7 @@ struct NplrArgs {
   const T* Q;      // (R, H|1, N) complex
   const T* dt;     // (H) real
   const T* nodes;  // (5, node_stride) real: c, r, y, Re out, Im out, as nplr_nodes left them
-  T* spectrum;     // (S, C, H, F) complex; not used in backward
+  T* spectrum;     // (S, C, H, F) complex; used by forward only
   int64_t features, modes, rows, channels, rank, node_count, node_stride;
   bool A_tied, B_tied, P_tied, Q_tied;
 };
@@ -50,6 +51,21 @@ struct NplrBackwardArgs {
   T* ddt;         // (H) real
 };
 
+// The kernel in time, irfft(spectrum, L), and its adjoint. F = L/2 + 1; L has no prime factor above
+// 7.
+template <class T>
+struct NplrKernelArgs {
+  NplrArgs<T> inputs;
+  T* kernel;  // (S, C, H, L) real
+  int64_t length;
+};
+template <class T>
+struct NplrKernelBackwardArgs {
+  NplrBackwardArgs<T> spectrum;  // without its `grad`
+  const T* grad;                 // (S, C, H, L) real
+  int64_t length;
+};
+
 // out[row, i] = Σ_h in[row, h, i], in the order of h, for the columns [begin, end) of (rows, size).
 template <class T>
 struct NplrSumArgs {
@@ -59,7 +75,8 @@ struct NplrSumArgs {
 };
 
 // CPU kernels work on a range of features, or of elements, in scratch memory of the given size,
-// one piece per call, aligned to 64 bytes.
+// one piece per call, aligned to 64 bytes. Kernels in time take the plan of the real transform of L
+// samples (fft_plan.h).
 template <class T>
 struct NplrKernels {
   void (*nodes)(const NplrNodesArgs<T>&, int64_t begin, int64_t end);  // of node_stride
@@ -68,6 +85,12 @@ struct NplrKernels {
   int64_t (*backward_scratch)(const NplrBackwardArgs<T>&);
   void (*backward)(const NplrBackwardArgs<T>&, T* scratch, int64_t feature_begin,
                    int64_t feature_end);
+  int64_t (*kernel_scratch)(const NplrKernelArgs<T>&, const FftPlan<T>&);
+  void (*kernel)(const NplrKernelArgs<T>&, const FftPlan<T>&, T* scratch, int64_t feature_begin,
+                 int64_t feature_end);
+  int64_t (*kernel_backward_scratch)(const NplrKernelBackwardArgs<T>&, const FftPlan<T>&);
+  void (*kernel_backward)(const NplrKernelBackwardArgs<T>&, const FftPlan<T>&, T* scratch,
+                          int64_t feature_begin, int64_t feature_end);
   void (*sum_features)(const NplrSumArgs<T>&, int64_t begin, int64_t end);
 };
 
