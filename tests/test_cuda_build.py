@@ -51,6 +51,8 @@ REGISTERS = {
     "NplrSums": (96, 128),
     "NplrCorrelate": (96, 128),
     "NplrWoodburyBackward": (128, 144),
+    "NplrInverse": (64, 128),
+    "NplrInverseAdjoint": (64, 128),
     "S4ConvForward": (64, 128),
     "S4ConvBackward": (80, 255),
 }
@@ -58,6 +60,8 @@ REGISTERS = {
 REGISTERS_FROM_100 = REGISTERS | {
     "NplrForward": (72, 168),
     "NplrCorrelate": (120, 168),
+    "NplrInverse": (72, 168),
+    "NplrInverseAdjoint": (72, 168),
     "S4ConvForward": (80, 128),
     "S4ConvBackward": (120, 255),
 }
@@ -257,7 +261,7 @@ def test_every_operator_has_its_cuda_kernel(cuda_package: Path) -> None:
     run = python(CHECK_COLUMNS, cuda_package)
     assert run.returncode == 0, f"without a CUDA kernel: {run.stderr}"
     found = set(run.stdout.split())
-    for op in ("cauchy", "nplr_spectrum", "s4_conv"):
+    for op in ("cauchy", "nplr_spectrum", "nplr_kernel", "s4_conv"):
         assert {f"ecgcore::{op}", f"ecgcore::{op}_backward"} <= found
 
 

@@ -12,6 +12,7 @@
 
 #include <complex>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,10 @@ struct Emulate {
     return nullptr;
   }
 };
+
+inline void check(Error error) {
+  if (error != nullptr) throw std::runtime_error(error);
+}
 
 // Memory nobody has written: NaN.
 template <class S>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <optional>
 
-#include "ecgcore/cuda/nplr_backward.h"
+#include "ecgcore/cuda/nplr_time.h"
 #include "emulate.h"
 
 namespace ecg::emulate {
@@ -62,6 +62,36 @@ struct Inputs {
   }
 };
 
+// Gradients of A, B, C, P, Q, dt, each per feature; those not wanted stay as they were: NaN.
+template <class T>
+struct Gradients {
+  ComplexArray<T> dA, dB, dC, dP, dQ;
+  Array<T> ddt;
+
+  explicit Gradients(const Inputs<T>& in) {
+    const py::ssize_t H = in.dt.shape(0), N = in.C.shape(2);
+    dA = poisoned<std::complex<T>>({H, N});
+    dB = poisoned<std::complex<T>>({in.B.shape(0), H, N});
+    dC = poisoned<std::complex<T>>({in.C.shape(0), H, N});
+    dP = poisoned<std::complex<T>>({in.P.shape(0), H, N});
+    dQ = poisoned<std::complex<T>>({in.P.shape(0), H, N});
+    ddt = poisoned<T>({H});
+  }
+  NplrBackwardArgs<T> args(const NplrArgs<T>& inputs, const T* grad,
+                           const std::vector<bool>& wanted) {
+    const auto where = [&](size_t i, T* to) { return wanted.at(i) ? to : nullptr; };
+    return {inputs,
+            grad,
+            where(0, reals(dA)),
+            where(1, reals(dB)),
+            where(2, reals(dC)),
+            where(3, reals(dP)),
+            where(4, reals(dQ)),
+            where(5, ddt.mutable_data())};
+  }
+  py::tuple tuple() const { return py::make_tuple(dA, dB, dC, dP, dQ, ddt); }
+};
+
 template <class T>
 void bind(py::module_& m) {
   using OptionalArray = std::optional<ComplexArray<T>>;
@@ -75,10 +105,21 @@ void bind(py::module_& m) {
               poisoned<std::complex<T>>({B.shape(0), C.shape(0), dt.shape(0), length / 2 + 1});
           const NplrArgs<T> args = inputs.args(reals(spectrum));
           auto scratch = poisoned<T>({cuda::nplr_forward_scratch(args)});
-          cuda::nplr_forward_programs(args, scratch.mutable_data(), start);
+          check(cuda::nplr_forward_programs(args, scratch.mutable_data(), start));
           return spectrum;
         });
-  // Gradients of A, B, C, P, Q, dt, each per feature; those not wanted stay as they were: NaN.
+  m.def("nplr_kernel",
+        [](const ComplexArray<T>& A, const ComplexArray<T>& B, const ComplexArray<T>& C,
+           const ComplexArray<T>& P, const ComplexArray<T>& Q, const Array<T>& dt, int64_t length,
+           const OptionalArray& omega, const std::string& order, uint64_t seed) {
+          const Emulate start{order_of(order), seed};
+          const Inputs<T> inputs(A, B, C, P, Q, dt, length, omega, start);
+          auto kernel = poisoned<T>({B.shape(0), C.shape(0), dt.shape(0), length});
+          const NplrKernelArgs<T> args{inputs.args(nullptr), kernel.mutable_data(), length};
+          auto scratch = poisoned<T>({cuda::nplr_kernel_scratch(args)});
+          check(cuda::nplr_kernel_programs(args, scratch.mutable_data(), start));
+          return kernel;
+        });
   m.def("nplr_spectrum_backward",
         [](const ComplexArray<T>& grad, const ComplexArray<T>& A, const ComplexArray<T>& B,
            const ComplexArray<T>& C, const ComplexArray<T>& P, const ComplexArray<T>& Q,
@@ -86,21 +127,25 @@ void bind(py::module_& m) {
            const std::vector<bool>& wanted, const std::string& order, uint64_t seed) {
           const Emulate start{order_of(order), seed};
           const Inputs<T> inputs(A, B, C, P, Q, dt, length, omega, start);
-          const py::ssize_t H = dt.shape(0), N = C.shape(2);
-          auto dA = poisoned<std::complex<T>>({H, N});
-          auto dB = poisoned<std::complex<T>>({B.shape(0), H, N});
-          auto dC = poisoned<std::complex<T>>({C.shape(0), H, N});
-          auto dP = poisoned<std::complex<T>>({P.shape(0), H, N});
-          auto dQ = poisoned<std::complex<T>>({P.shape(0), H, N});
-          auto ddt = poisoned<T>({H});
-          const auto where = [&](size_t i, T* to) { return wanted.at(i) ? to : nullptr; };
-          const NplrBackwardArgs<T> args{inputs.args(nullptr), reals(grad),
-                                         where(0, reals(dA)),  where(1, reals(dB)),
-                                         where(2, reals(dC)),  where(3, reals(dP)),
-                                         where(4, reals(dQ)),  where(5, ddt.mutable_data())};
+          Gradients<T> gradients(inputs);
+          const auto args = gradients.args(inputs.args(nullptr), reals(grad), wanted);
           auto scratch = poisoned<T>({cuda::nplr_backward_scratch(args)});
-          cuda::nplr_backward_programs(args, scratch.mutable_data(), start);
-          return py::make_tuple(dA, dB, dC, dP, dQ, ddt);
+          check(cuda::nplr_backward_programs(args, scratch.mutable_data(), start));
+          return gradients.tuple();
+        });
+  m.def("nplr_kernel_backward",
+        [](const Array<T>& grad, const ComplexArray<T>& A, const ComplexArray<T>& B,
+           const ComplexArray<T>& C, const ComplexArray<T>& P, const ComplexArray<T>& Q,
+           const Array<T>& dt, int64_t length, const OptionalArray& omega,
+           const std::vector<bool>& wanted, const std::string& order, uint64_t seed) {
+          const Emulate start{order_of(order), seed};
+          const Inputs<T> inputs(A, B, C, P, Q, dt, length, omega, start);
+          Gradients<T> gradients(inputs);
+          const NplrKernelBackwardArgs<T> args{
+              gradients.args(inputs.args(nullptr), nullptr, wanted), grad.data(), length};
+          auto scratch = poisoned<T>({cuda::nplr_kernel_backward_scratch(args)});
+          check(cuda::nplr_kernel_backward_programs(args, scratch.mutable_data(), start));
+          return gradients.tuple();
         });
   m.def("sum_features", [](const Array<T>& in, const std::string& order, uint64_t seed) {
     auto out = poisoned<T>({in.shape(0), in.shape(2)});

@@ -25,10 +25,6 @@ Array<RealOf<E>> reals_of(const std::vector<E>& from, const std::vector<py::ssiz
   return out;
 }
 
-void check(Error error) {
-  if (error != nullptr) throw std::runtime_error(error);
-}
-
 template <class E>
 py::array forward(const Array<RealOf<E>>& u, const ComplexArray<RealOf<E>>& spectrum,
                   const std::optional<Array<RealOf<E>>>& D, bool gelu, const Emulate& start) {

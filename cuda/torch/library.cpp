@@ -27,6 +27,8 @@ void register_cuda_kernels() {
   add<cauchy_backward<Cuda>>(cuda, "cauchy_backward");
   add<nplr_spectrum<Cuda>>(cuda, "nplr_spectrum");
   add<nplr_spectrum_backward<Cuda>>(cuda, "nplr_spectrum_backward");
+  add<nplr_kernel<Cuda>>(cuda, "nplr_kernel");
+  add<nplr_kernel_backward<Cuda>>(cuda, "nplr_kernel_backward");
   add<s4_conv<Cuda>>(cuda, "s4_conv");
   add<s4_conv_backward<Cuda>>(cuda, "s4_conv_backward");
   add<vandermonde<Cuda>>(cuda, "vandermonde");

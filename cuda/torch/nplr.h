@@ -2,7 +2,7 @@
 #pragma once
 
 #include "backend_cuda.h"
-#include "ecgcore/cuda/nplr_backward.h"
+#include "ecgcore/cuda/nplr_time.h"
 #include "torch/ops/nplr.h"
 
 namespace ecg::torch_abi {
@@ -21,6 +21,15 @@ struct NplrRun<Cuda, T> {
     const Tensor scratch = Cuda::scratch<T>(cuda::nplr_backward_scratch(args));
     Cuda::check(cuda::nplr_backward(args, scratch.mutable_data<T>(), Cuda::stream()),
                 "nplr_spectrum_backward");
+  }
+  static void kernel(const NplrKernelArgs<T>& args) {
+    const Tensor scratch = Cuda::scratch<T>(cuda::nplr_kernel_scratch(args));
+    Cuda::check(cuda::nplr_kernel(args, scratch.mutable_data<T>(), Cuda::stream()), "nplr_kernel");
+  }
+  static void kernel_backward(const NplrKernelBackwardArgs<T>& args) {
+    const Tensor scratch = Cuda::scratch<T>(cuda::nplr_kernel_backward_scratch(args));
+    Cuda::check(cuda::nplr_kernel_backward(args, scratch.mutable_data<T>(), Cuda::stream()),
+                "nplr_kernel_backward");
   }
   static void sum_features(const NplrSumArgs<T>& args, int64_t rows) {
     Cuda::check(cuda::nplr_sum_features(args, rows, Cuda::stream()), "nplr_spectrum_backward");

@@ -180,6 +180,84 @@ def test_nplr_spectrum_where_only_c_trains(sizes: tuple[int, int, int, int, int,
         assert np.isnan(got[i]).all()
 
 
+def kernel_bounds(
+    sizes: tuple[int, int, int, int, int, int], dtype: str, stored_nodes: bool = False
+) -> None:
+    """Emulated ``nplr_kernel`` and its gradients against the reference."""
+    features, _, rows, channels, _, length = sizes
+    rng = np.random.default_rng(length)
+    arrays = nplr_inputs(rng, sizes, dtype)
+    omega = rounded_nodes(length).astype(COMPLEX[dtype]) if stored_nodes else None
+    given = None if omega is None else torch.from_numpy(omega.astype(np.complex128))
+    inputs = exact_inputs(arrays)
+    (out,) = in_every_order(_C.emulate.nplr_kernel, *arrays.values(), length, omega)
+    assert_close(out, reference.nplr_kernel(**inputs, L=length, omega=given), dtype)
+
+    grad = rng.standard_normal((rows, channels, features, length)).astype(REAL[dtype])
+    got = in_every_order(
+        _C.emulate.nplr_kernel_backward, grad, *arrays.values(), length, omega, [True] * 6
+    )
+    wanted = gradients(
+        reference.nplr_kernel, inputs, grad.astype(np.float64), L=length, omega=given
+    )
+    # dt's gradient is the sum of terms as large as A's gradient times A/dt, which may cancel.
+    terms = (inputs["A"].abs() * wanted[0].abs()).sum(-1) / inputs["dt"]
+    for name, one, want in zip(inputs, got, wanted, strict=True):
+        assert_close(one, want, dtype, scale=float(terms.max()) if name == "dt" else None)
+
+
+# Rows go through the transform in pairs, odd lengths in twice as many points; 128 threads share a
+# stage; one stage (1, 2, 4) to five.
+NPLR_KERNEL_SIZES = [
+    (1, 1, 1, 1, 1, 1),
+    (3, 5, 1, 1, 1, 2),
+    (2, 3, 1, 2, 1, 4),
+    (3, 5, 1, 1, 1, 9),
+    (1, 3, 2, 2, 3, 7),
+    (2, 3, 1, 3, 2, 280),
+    (5, 3, 1, 1, 1, 375),
+    (1, 33, 1, 2, 1, 1000),
+]
+
+
+@pytest.mark.parametrize("stored_nodes", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", NPLR_KERNEL_SIZES)
+def test_nplr_kernel(
+    sizes: tuple[int, int, int, int, int, int], dtype: str, stored_nodes: bool
+) -> None:
+    kernel_bounds(sizes, dtype, stored_nodes)
+
+
+# Rows whose points do not fit into shared memory, the last with twice as many points as samples.
+@pytest.mark.parametrize(("dtype", "length"), [("float32", 12000), ("float64", 3125)])
+def test_nplr_kernel_of_long_rows(dtype: str, length: int) -> None:
+    kernel_bounds((3, 1, 1, 1, 1, length), dtype)
+
+
+def test_nplr_kernel_where_only_c_trains() -> None:
+    sizes = (3, 5, 1, 2, 1, 40)
+    rng = np.random.default_rng(40)
+    arrays = nplr_inputs(rng, sizes, "float64")
+    inputs = exact_inputs(arrays)
+    grad = rng.standard_normal((1, 2, 3, 40))
+    got = in_every_order(
+        _C.emulate.nplr_kernel_backward,
+        *(grad, *arrays.values(), 40, None),
+        [False, False, True, False, False, False],
+    )
+    wanted = gradients(reference.nplr_kernel, inputs, grad, L=40)
+    assert_close(got[2], wanted[2], "float64")
+    for i in (0, 1, 3, 4, 5):  # untouched: still the NaN they began as
+        assert np.isnan(got[i]).all()
+
+
+def test_nplr_kernel_refuses_other_prime_factors() -> None:
+    arrays = nplr_inputs(np.random.default_rng(4), (1, 1, 1, 1, 1, 22), "float32")
+    with pytest.raises(RuntimeError, match="prime factor above 7"):
+        _C.emulate.nplr_kernel(*arrays.values(), 22, None, "forward", 0)
+
+
 def test_nplr_spectrum_of_tied_features() -> None:
     sizes = (5, 3, 2, 2, 2, 12)
     rng = np.random.default_rng(5)

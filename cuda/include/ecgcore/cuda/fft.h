@@ -299,4 +299,13 @@ ECG_HD Complex<T> fft_mirror(FftBinPair<T> rows) {  // Z[n − k]
   return {rows.row0.re + rows.row1.im, rows.row1.re - rows.row0.im};
 }
 
+// Bin k of a row of half spectra of `length` points. The imaginary parts of bins 0 and length/2
+// have no effect on an inverse transform.
+template <class T>
+ECG_HD Complex<T> fft_real_bin(const T* spectra, int64_t row, int k, int length) {
+  Complex<T> out = load_complex(spectra, row * (length / 2 + 1) + k);
+  if (k == 0 || 2 * k == length) out.im = T(0);
+  return out;
+}
+
 }  // namespace ecg::cuda

@@ -13,52 +13,16 @@
 #pragma once
 
 #include "ecgcore/cuda/element.h"
-#include "ecgcore/cuda/fft.h"
-#include "ecgcore/cuda/stream.h"
+#include "ecgcore/cuda/fft_memory.h"
 #include "ecgcore/kernels/s4_conv.h"
 #include "ecgcore/math/activation.h"
 
 namespace ecg::cuda {
 
-// Shared memory every device from sm_80 on gives to one block on request (99 KB on sm_86, sm_89 and
-// sm_120, more on sm_80, sm_90 and sm_100).
-inline constexpr int64_t kFftSharedBytes = 99 * 1024;
-// Blocks at work at a time where points lie in global memory: so many slots of scratch.
-inline constexpr int64_t kFftSlots = 256;
-
-// Where a block keeps `arrays` sequences of n points.
-template <class T>
-struct S4ConvMemory {
-  T* slots;  // null: shared memory; else (kFftSlots, arrays, padded points) complex
-  int arrays;
-
-  static int64_t bytes(int64_t n, int arrays) {
-    return arrays * FftPoints<T>::size(n) * static_cast<int64_t>(sizeof(Stored<T>));
-  }
-  static bool shared(int64_t n, int arrays) { return bytes(n, arrays) <= kFftSharedBytes; }
-  // Scratch, in elements of T.
-  static int64_t scratch(int64_t n, int arrays) {
-    return shared(n, arrays) ? 0 : 2 * kFftSlots * arrays * FftPoints<T>::size(n);
-  }
-
-  size_t shared_bytes(int64_t n) const {
-    SharedSize size;
-    if (slots == nullptr) size.add<Stored<T>>(arrays * FftPoints<T>::size(n));
-    return size.bytes();
-  }
-  template <class Block>
-  ECG_HD Stored<T>* place(Block& block, int64_t n) const {
-    const int64_t size = arrays * FftPoints<T>::size(n);
-    if (slots == nullptr) return block.template shared<Stored<T>>(size);
-    return reinterpret_cast<Stored<T>*>(slots) + block.index() % kFftSlots * size;
-  }
-};
-
-// A kernel's spectrum plus its skip at bin k; imaginary parts at 0 and n/2 have no effect.
+// A kernel's spectrum plus its skip at bin k.
 template <class T>
 ECG_HD Complex<T> s4_conv_bin(const T* spectrum, const T* D, int64_t row, int k, int half) {
-  Complex<T> out = load_complex(spectrum, row * (half + 1) + k);
-  if (k == 0 || k == half) out.im = T(0);
+  Complex<T> out = fft_real_bin(spectrum, row, k, 2 * half);
   if (D != nullptr) out.re += D[row];
   return out;
 }
@@ -70,7 +34,7 @@ struct S4ConvForward {
   static constexpr int kBlocksPerSm = sizeof(T) == sizeof(float) ? 4 : 2;
   S4ConvArgs<E> args;
   FftLayout<T> layout;
-  S4ConvMemory<T> memory;
+  FftMemory<T> memory;
 
   ECG_HD int64_t paired() const { return args.batch / 2 * args.features; }
   ECG_HD int64_t per_channel() const {
@@ -139,41 +103,19 @@ struct S4ConvForward {
   }
 };
 
-// Scratch of a call: the tables of the transform, then slots for points in global memory.
-template <class T>
-struct S4ConvScratch {
-  static int64_t tables(const FftLayout<T>& layout) {
-    const int64_t positions = ceil_div(layout.n * static_cast<int64_t>(sizeof(int32_t)), sizeof(T));
-    return 2 * (fft_twiddle_count(layout) + ceil_div(positions, 2));
-  }
-  // Places the tables in scratch and starts the program that fills them.
-  template <class Start>
-  static Error fill(FftLayout<T>& layout, T* scratch, const Start& start) {
-    const auto positions = reinterpret_cast<int32_t*>(scratch + 2 * fft_twiddle_count(layout));
-    layout.twiddles = scratch;
-    layout.positions = positions;
-    return start(FftTables<T>{layout, scratch, positions});
-  }
-};
-
-inline Error s4_conv_unsupported() {
-  return "the transform length must have no prime factor above 7 and be at most 2^30";
-}
-
 template <class E>
 int64_t s4_conv_forward_scratch(const S4ConvArgs<E>& args) {
   using T = RealOf<E>;
-  return S4ConvScratch<T>::tables(fft_layout<T>(args.n)) + S4ConvMemory<T>::scratch(args.n, 1);
+  return FftScratch<T>::tables(fft_layout<T>(args.n)) + FftMemory<T>::scratch(args.n, 1);
 }
 
 template <class E, class Start>
 Error s4_conv_forward_programs(const S4ConvArgs<E>& args, RealOf<E>* scratch, const Start& start) {
   using T = RealOf<E>;
   FftLayout<T> layout = fft_layout<T>(args.n);
-  if (layout.stages == 0) return s4_conv_unsupported();
-  if (const Error error = S4ConvScratch<T>::fill(layout, scratch, start)) return error;
-  T* slots =
-      S4ConvMemory<T>::shared(args.n, 1) ? nullptr : scratch + S4ConvScratch<T>::tables(layout);
+  if (layout.stages == 0) return fft_unsupported();
+  if (const Error error = FftScratch<T>::fill(layout, scratch, start)) return error;
+  T* slots = FftMemory<T>::shared(args.n, 1) ? nullptr : scratch + FftScratch<T>::tables(layout);
   return start(S4ConvForward<E>{args, layout, {slots, 1}});
 }
 

@@ -23,7 +23,7 @@ struct S4ConvBackward {
   static constexpr int kBlocksPerSm = sizeof(T) == sizeof(float) ? 3 : 1;
   S4ConvBackwardArgs<E> args;
   FftLayout<T> layout;
-  S4ConvMemory<T> memory;
+  FftMemory<T> memory;
   T* partial;  // null if neither dK nor dD is wanted
   int64_t chunks;
 
@@ -213,8 +213,8 @@ template <class E>
 int64_t s4_conv_backward_scratch(const S4ConvBackwardArgs<E>& args) {
   using T = RealOf<E>;
   const S4ConvBackwardPlan<E> plan(args);
-  return S4ConvScratch<T>::tables(plan.layout) + plan.partial_size(args) +
-         S4ConvMemory<T>::scratch(args.n, plan.arrays);
+  return FftScratch<T>::tables(plan.layout) + plan.partial_size(args) +
+         FftMemory<T>::scratch(args.n, plan.arrays);
 }
 
 template <class E, class Start>
@@ -222,12 +222,12 @@ Error s4_conv_backward_programs(const S4ConvBackwardArgs<E>& args, RealOf<E>* sc
                                 const Start& start) {
   using T = RealOf<E>;
   S4ConvBackwardPlan<E> plan(args);
-  if (plan.layout.stages == 0) return s4_conv_unsupported();
-  if (const Error error = S4ConvScratch<T>::fill(plan.layout, scratch, start)) return error;
-  T* partial = plan.sums ? scratch + S4ConvScratch<T>::tables(plan.layout) : nullptr;
-  T* slots = S4ConvMemory<T>::shared(args.n, plan.arrays)
+  if (plan.layout.stages == 0) return fft_unsupported();
+  if (const Error error = FftScratch<T>::fill(plan.layout, scratch, start)) return error;
+  T* partial = plan.sums ? scratch + FftScratch<T>::tables(plan.layout) : nullptr;
+  T* slots = FftMemory<T>::shared(args.n, plan.arrays)
                  ? nullptr
-                 : scratch + S4ConvScratch<T>::tables(plan.layout) + plan.partial_size(args);
+                 : scratch + FftScratch<T>::tables(plan.layout) + plan.partial_size(args);
   const Error error =
       start(S4ConvBackward<E>{args, plan.layout, {slots, plan.arrays}, partial, plan.chunks});
   if (error != nullptr || !plan.sums) return error;
