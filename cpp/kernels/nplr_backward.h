@@ -21,7 +21,6 @@ struct Backward {
   T* grad;                         // (S C, planes): the incoming gradient
   T* grad_planes;                  // (products, 2, planes): gradients of the sums over q and p
   T* correlations;                 // (N, products, 2) packs: gradients of q and p
-  T* grad_pairs;                   // (N, planes): gradient of D
   T* sums_p;                       // (planes): Σ_v conj(gradient) Σ_n p D
   T* grad_modes;                   // (N, 2) packs: gradients of a and b/(2b)
   T* grad_weights;                 // (N, products, 2)
@@ -40,7 +39,6 @@ struct Backward {
     grad_planes = pieces.take(2 * grad_products * kPlanes);
     correlations = pieces.take(in.modes * 2 * grad_products * W);
     grad_weights = pieces.take(in.modes * 2 * grad_products);
-    grad_pairs = pieces.take(modes_wanted ? in.modes * kPlanes : 0);
     sums_p = pieces.take(modes_wanted ? kPlanes : 0);
     grad_modes = pieces.take(modes_wanted ? in.modes * 2 * W : 0);
   }
@@ -131,24 +129,23 @@ struct Backward {
     if (modes_wanted) Feature<T, W>::store(sum_p, sums_p + lane);
   }
 
-  // Through D: gradients of a and b of every mode. Returns what the nodes say of dt.
+  // Through D: gradients of a and b of every mode. Returns what the nodes say of dt. The gradient
+  // of D itself, the sum over products, never leaves the registers.
   R grade_modes(const NplrArgs<T>& in) {
-    weighted_planes<R>(sums.weights, 1, in.modes, grad_planes, in.modes, 2 * grad_products,
-                       feature.width, grad_pairs);
     R ddt(0);
     for (int lane = 0; lane < feature.width; lane += W) {
       const NplrNode<R> node = feature.node(lane);
       Complex<R> along{R(0), R(0)};
-      for (int64_t n = 0; n < in.modes; ++n) {
-        const int64_t at = n * kPlanes + lane;
-        const auto found =
-            nplr_pair_gradient(node, feature.mode_lanes(n), Feature<T, W>::load(feature.pairs + at),
-                               Feature<T, W>::load(grad_pairs + at));
-        T* sum = grad_modes + 2 * n * W;
-        (R::load(sum) + found.a).store(sum);
-        (R::load(sum + W) + found.b).store(sum + W);
-        along += found.node;
-      }
+      weighted_rows<R>(sums.weights, 1, in.modes, grad_planes + lane, in.modes, 2 * grad_products,
+                       [&](int64_t n, Complex<R> grad_pair) {
+                         const auto found = nplr_pair_gradient(
+                             node, feature.mode_lanes(n),
+                             Feature<T, W>::load(feature.pairs + n * kPlanes + lane), grad_pair);
+                         T* sum = grad_modes + 2 * n * W;
+                         (R::load(sum) + found.a).store(sum);
+                         (R::load(sum + W) + found.b).store(sum + W);
+                         along += found.node;
+                       });
       ddt += nplr_node_ddt(node, Feature<T, W>::load(sums_p + lane), along);
     }
     return ddt;

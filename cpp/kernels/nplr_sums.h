@@ -194,8 +194,12 @@ struct Sums {
   }
 
   void form(const Feature<T, W>& feature, int64_t modes) {
-    weighted_planes<R>(weights, modes, 1, feature.pairs, 2 * products, modes, feature.width,
-                       planes);
+    for (int lane = 0; lane < feature.width; lane += W) {
+      weighted_rows<R>(weights, modes, 1, feature.pairs + lane, 2 * products, modes,
+                       [&](int64_t i, Complex<R> sum) {
+                         Feature<T, W>::store(sum, planes + i * kPlanes + lane);
+                       });
+    }
   }
 
   // rho, then the inverse of I + k rho_PQ and U, at one vector of nodes.

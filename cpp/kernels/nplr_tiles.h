@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// The three real matrix products the NPLR kernels consist of, over planes of kBlock nodes: a
+// The two real matrix products the NPLR kernels consist of, over planes of kBlock nodes: a
 // complex quantity at a block of nodes is its real plane followed by its imaginary plane.
 // Included by nplr.cpp only, inside its per-instruction-set namespace.
 #pragma once
 
+#include "ecgcore/math/complex.h"
 #include "ecgcore/math/pack.h"
 
 namespace ecg::cpu::ECG_ISA {
@@ -13,55 +14,51 @@ namespace {
 constexpr int kBlock = 64;
 constexpr int kPlanes = 2 * kBlock;
 
-// out[i] (+)= Σ_k weights[i, k] in[k] for kRows complex planes at one vector of nodes.
-template <int kRows, class R, class T>
-ECG_HD void weighted_planes_tile(const T* weights, int64_t row_stride, int64_t k_stride,
-                                 const T* in, int64_t count, T* out) {
-  R re[kRows], im[kRows];
-  for (int i = 0; i < kRows; ++i) re[i] = im[i] = R(0);
+// use(i, Σ_k weights[i, k] in[k]) for the kRows complex rows from `first` on, at one vector of
+// nodes.
+template <int kRows, class R, class T, class Use>
+ECG_HD void weighted_tile(const T* weights, int64_t row_stride, int64_t k_stride, const T* in,
+                          int64_t first, int64_t count, const Use& use) {
+  Complex<R> sum[kRows];
+  for (int i = 0; i < kRows; ++i) sum[i] = {R(0), R(0)};
+  weights += first * row_stride;
   for (int64_t k = 0; k < count; ++k) {
     const R x = R::load(in + k * kPlanes), y = R::load(in + k * kPlanes + kBlock);
     for (int i = 0; i < kRows; ++i) {
       const R weight(weights[i * row_stride + k * k_stride]);
-      re[i] += weight * x;
-      im[i] += weight * y;
+      sum[i].re += weight * x;
+      sum[i].im += weight * y;
     }
   }
-  for (int i = 0; i < kRows; ++i) {
-    re[i].store(out + i * kPlanes);
-    im[i].store(out + i * kPlanes + kBlock);
-  }
+  for (int i = 0; i < kRows; ++i) use(first + i, sum[i]);
 }
 
-// out (rows, planes) = weights (rows, count) in (count, planes), at the first `width` nodes.
-template <class R, class T>
-void weighted_planes(const T* weights, int64_t row_stride, int64_t k_stride, const T* in,
-                     int64_t rows, int64_t count, int width, T* out) {
-  for (int lane = 0; lane < width; lane += RealTraits<R>::kWidth) {
-    int64_t i = 0;
-    const auto tile = [&]<int kRows>() {
-      weighted_planes_tile<kRows, R>(weights + i * row_stride, row_stride, k_stride, in + lane,
-                                     count, out + i * kPlanes + lane);
-      i += kRows;
-    };
-    while (rows - i >= 6) tile.template operator()<6>();
-    switch (rows - i) {
-      case 5:
-        tile.template operator()<5>();
-        break;
-      case 4:
-        tile.template operator()<4>();
-        break;
-      case 3:
-        tile.template operator()<3>();
-        break;
-      case 2:
-        tile.template operator()<2>();
-        break;
-      case 1:
-        tile.template operator()<1>();
-        break;
-    }
+// The same for all rows. weights (rows, count), in (count, planes).
+template <class R, class T, class Use>
+ECG_HD void weighted_rows(const T* weights, int64_t row_stride, int64_t k_stride, const T* in,
+                          int64_t rows, int64_t count, const Use& use) {
+  int64_t i = 0;
+  const auto tile = [&]<int kRows>() {
+    weighted_tile<kRows, R>(weights, row_stride, k_stride, in, i, count, use);
+    i += kRows;
+  };
+  while (rows - i >= 6) tile.template operator()<6>();
+  switch (rows - i) {
+    case 5:
+      tile.template operator()<5>();
+      break;
+    case 4:
+      tile.template operator()<4>();
+      break;
+    case 3:
+      tile.template operator()<3>();
+      break;
+    case 2:
+      tile.template operator()<2>();
+      break;
+    case 1:
+      tile.template operator()<1>();
+      break;
   }
 }
 
