@@ -51,8 +51,8 @@ REGISTERS = {
     "NplrSums": (96, 128),
     "NplrCorrelate": (96, 128),
     "NplrWoodburyBackward": (128, 144),
-    "NplrInverse": (64, 128),
-    "NplrInverseAdjoint": (64, 128),
+    "NplrInverse": (80, 128),
+    "NplrInverseAdjoint": (80, 128),
     "S4ConvForward": (64, 128),
     "S4ConvBackward": (80, 255),
 }
@@ -60,8 +60,8 @@ REGISTERS = {
 REGISTERS_FROM_100 = REGISTERS | {
     "NplrForward": (72, 168),
     "NplrCorrelate": (120, 168),
-    "NplrInverse": (72, 168),
-    "NplrInverseAdjoint": (72, 168),
+    "NplrInverse": (96, 168),
+    "NplrInverseAdjoint": (96, 168),
     "S4ConvForward": (80, 128),
     "S4ConvBackward": (120, 255),
 }

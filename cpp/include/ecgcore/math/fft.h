@@ -270,9 +270,9 @@ void fft_from_values(const FftPlan<T>& plan, Complex<R>* z, Visitor& visit) {
   fft_pair(plan, z, visit);
 }
 
-// From the parts in z, transformed back, to x modulo z^size - 1; for size = n that is the row. A
-// row of n/2 samples is x + fft_other_half after fft_join with size = n/2. Not divided by anything:
-// the single parts' values come out n/2 times, the pair's n times too large.
+// From the parts in z, transformed back, to x modulo z^size - 1; for size = n that is the row. For
+// size = n/2 only part 0 is left out: a row of n/2 samples is x plus its values. Not divided by
+// anything: the single parts' values come out n/2 times, the pair's n times too large.
 template <class R, class T>
 void fft_join(const FftPlan<T>& plan, int64_t size, R* x, const Complex<R>* z) {
   const int64_t m = plan.odd;

@@ -41,7 +41,7 @@ struct NplrInverse : NplrRows<T> {
   using NplrRows<T>::kThreads;
   using NplrRows<T>::layout;
   using NplrRows<T>::length;
-  static constexpr int kBlocksPerSm = sizeof(T) == sizeof(float) ? 8 : 4;
+  static constexpr int kBlocksPerSm = sizeof(T) == sizeof(float) ? 6 : 4;
   const T* spectra;
   T* rows;
 
@@ -81,7 +81,7 @@ struct NplrInverseAdjoint : NplrRows<T> {
   using NplrRows<T>::kThreads;
   using NplrRows<T>::layout;
   using NplrRows<T>::length;
-  static constexpr int kBlocksPerSm = sizeof(T) == sizeof(float) ? 8 : 4;
+  static constexpr int kBlocksPerSm = sizeof(T) == sizeof(float) ? 6 : 4;
   const T* rows;
   T* spectra;
 
