@@ -80,7 +80,8 @@ class SSKernelDiag(SharedStateKernel):
 
     def matrices(self) -> tuple[Tensor, Tensor]:
         """``A (H|1, n)`` and ``B (1, H|1, n)``, complex."""
-        return self.tiled(self.stored_matrix()), self.tiled(as_complex(self.B))[None]
+        B = self.tiled(as_complex(self.B))[None]  # first: it refuses half precision
+        return self.tiled(self.stored_matrix()), B
 
     def forward(
         self, state: Tensor | None = None, rate: float = 1.0, L: int | None = None
