@@ -21,7 +21,9 @@ def current_backend() -> str:
 
 
 def set_backend(name: str) -> None:
-    """Choose what ``cauchy`` and ``nplr_*`` run on, for the whole process.
+    """Choose, for the whole process, what ops that know backends run on.
+
+    These are ``cauchy``, ``vandermonde`` and its transpose, ``nplr_*`` and ``diag_kernel``.
 
     Args:
         name: ``"native"`` (default), the fused C++ and CUDA kernels; ``"keops"``, PyKeOps, on the

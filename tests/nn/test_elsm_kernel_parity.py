@@ -48,7 +48,7 @@ def limits(name: str) -> tuple[float, float]:
     return (5e-5, 1e-2) if "fout" in name else (1e-5, 1e-3)
 
 
-@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("backend", ["native", "keops", "reference"])
 @pytest.mark.parametrize("name", NPLR)
 def test_nplr_float32_with_the_rounded_nodes(name, backend):
     r = recorded(name)
@@ -95,7 +95,7 @@ def test_nplr_from_before_the_first_forward(name):
         assert relative_error(kernel.state_dict()[key], expected) <= 1e-4, key
 
 
-@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("backend", ["native", "keops", "reference"])
 @pytest.mark.parametrize("name", DIAG)
 def test_diag_float32(name, backend):
     r = recorded(name)

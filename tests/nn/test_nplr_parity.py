@@ -34,7 +34,7 @@ def build(r: Recorded, **switches) -> SSKernelNPLR:
     return kernel
 
 
-@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("backend", ["native", "keops", "reference"])
 @pytest.mark.parametrize("name", NAMES)
 def test_float32_with_the_stored_nodes(name, backend):
     r = recorded(name)

@@ -6,6 +6,7 @@ The cases come from ``ecgcore.testing``; what only one op does is tested in that
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -39,6 +40,8 @@ def tensors(inputs: dict[str, Any]) -> dict[str, Tensor]:
 def test_error_is_within_twice_the_references_own(
     case: Case, dtype: torch.dtype, device: str, op_backend: str
 ) -> None:
+    if op_backend == "reference":  # float32 torch keeps to its own error, not to what ours promise
+        case = dataclasses.replace(case, limit=None)
     bad = [r for r in check(case, dtype, device) if not r.ok]
     assert not bad, "\n".join(f"{r.quantity}: {r.error:.2e} > {r.limit:.2e}" for r in bad)
 

@@ -3,8 +3,6 @@ gradients."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 

@@ -15,9 +15,9 @@ common denominator, as it is often written for KeOps, ``|(z - w)(z - conj w)|^2`
 Nyquist, where ``|z|`` is 1e7. One quotient for each partner stays at ``|z|^2``, and its derivative
 is formed from the quotient, not from the denominator: finite for ``|z|`` up to 1e18.
 
-**Powers**, ``r_i = sum_j x_j exp(a_i b_j + e_i + f_j)``: Vandermonde sums, ``a`` the times and ``b``
-the logarithms of the bases, or the other way round for the transpose. Always in float64: in float32
-the angle ``a b`` alone would lose ``1e-7 |a b|``.
+**Powers**, ``r_i = sum_j x_j exp(a_i b_j + e_i + f_j)``: Vandermonde sums, ``a`` the times and
+``b`` the logarithms of the bases, or the other way round for the transpose. Always in float64: in
+float32 the angle ``a b`` alone would lose ``1e-7 |a b|``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def sum_over_modes(xy: Tensor, s: Tensor, d: Tensor, A: Tensor, dt: Tensor) -> T
 
 def vandermonde(v: Tensor, log_x: Tensor, L: int) -> Tensor:
     """``sum_n v_n exp(log_x_n l)``: ``(..., N)`` to ``(..., L)``, complex."""
-    return powers(*(x.to(torch.complex128) for x in (v, log_x)), L).to(v.dtype)
+    return powers(v.to(torch.complex128), log_x.to(torch.complex128), L).to(v.dtype)
 
 
 def vandermonde_transpose(u: Tensor, v: Tensor, log_x: Tensor, L: int) -> Tensor:
@@ -77,7 +77,7 @@ def powers(v: Tensor, log_x: Tensor, L: int, shift: Tensor | None = None) -> Ten
 
 
 def _times(L: int, like: Tensor) -> Tensor:
-    return torch.arange(L, dtype=like.dtype, device=like.device)
+    return torch.arange(L, device=like.device).to(like.dtype)
 
 
 @torch.compiler.disable
