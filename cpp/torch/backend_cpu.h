@@ -44,26 +44,24 @@ struct Cpu {
   // of one row in elementary operations.
   template <class Body>
   static void rows(int64_t count, int64_t cost, const Body& body) {
-    constexpr int64_t kWorthAThread = 1 << 15;
     parallel_for(count, kWorthAThread / (cost > 0 ? cost : 1), body);
   }
 
   // body(scratch, begin, end) for rows that need scratch memory: one contiguous part of the rows,
-  // and one piece of `doubles` numbers, for each thread that has enough to do.
-  template <class Body>
-  static void rows_with_scratch(int64_t count, int64_t cost, int64_t doubles, const Body& body) {
-    constexpr int64_t kWorthAThread = 1 << 15;
+  // and one piece of `size` numbers, for each thread that has enough to do.
+  template <class T = double, class Body>
+  static void rows_with_scratch(int64_t count, int64_t cost, int64_t size, const Body& body) {
     uint32_t threads;
     ECG_TORCH(torch_get_num_threads, &threads);
     const int64_t busy = std::max<int64_t>(1, count * std::max<int64_t>(cost, 1) / kWorthAThread);
     const int64_t parts = std::min({count, static_cast<int64_t>(threads), busy});
-    if (parts == 0) return;
-    const Tensor scratch = empty({parts, doubles}, DType::f64, {aoti_torch_device_type_cpu()});
-    double* memory = scratch.mutable_data<double>();
     parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
-      body(memory + begin * doubles, count * begin / parts, count * end / parts);
+      body(Scratch::of<T>(size), count * begin / parts, count * end / parts);
     });
   }
+
+ private:
+  static constexpr int64_t kWorthAThread = 1 << 15;
 };
 
 }  // namespace ecg::torch_abi

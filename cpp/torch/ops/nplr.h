@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -59,17 +58,10 @@ struct NplrRun<Cpu, T> {
   }
 
  private:
-  // One contiguous part of the features for each thread. Features do not depend on each other, so
-  // neither do the results on the number of parts.
+  // Features do not depend on each other, so neither do the results on the number of parts.
   template <class Body>
   static void features(const NplrArgs<T>& args, int64_t scratch_size, const Body& body) {
-    uint32_t threads;
-    ECG_TORCH(torch_get_num_threads, &threads);
-    const int64_t parts = std::min<int64_t>(args.features, threads);
-    parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
-      body(Scratch::of<T>(scratch_size), args.features * begin / parts,
-           args.features * end / parts);
-    });
+    Cpu::rows_with_scratch<T>(args.features, 32 * args.modes * args.node_count, scratch_size, body);
   }
 };
 
