@@ -55,6 +55,7 @@ REGISTERS = {
     "NplrInverseAdjoint": (80, 128),
     "S4ConvForward": (64, 128),
     "S4ConvBackward": (80, 255),
+    "SsmStepForward": (64, 64),
 }
 # From sm_100 on, where one block less is asked for (block.cuh).
 REGISTERS_FROM_100 = REGISTERS | {
@@ -64,6 +65,7 @@ REGISTERS_FROM_100 = REGISTERS | {
     "NplrInverseAdjoint": (96, 168),
     "S4ConvForward": (80, 128),
     "S4ConvBackward": (120, 255),
+    "SsmStepBackwardSums": (120, 144),
 }
 # Bytes stored and loaded for want of registers, where they are known: the price of another block on
 # the multiprocessor. Every other spill is a failure.
@@ -261,7 +263,7 @@ def test_every_operator_has_its_cuda_kernel(cuda_package: Path) -> None:
     run = python(CHECK_COLUMNS, cuda_package)
     assert run.returncode == 0, f"without a CUDA kernel: {run.stderr}"
     found = set(run.stdout.split())
-    for op in ("cauchy", "nplr_spectrum", "nplr_kernel", "s4_conv"):
+    for op in ("cauchy", "nplr_spectrum", "nplr_kernel", "s4_conv", "ssm_step"):
         assert {f"ecgcore::{op}", f"ecgcore::{op}_backward"} <= found
 
 

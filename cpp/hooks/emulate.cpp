@@ -49,6 +49,7 @@ void bind_all(py::module_& m) {
   bind_diag(m);
   bind_nplr(m);
   bind_s4_conv(m);
+  bind_ssm_step(m);
   bind_vandermonde(m);
 }
 

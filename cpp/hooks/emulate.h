@@ -73,6 +73,7 @@ void bind_cauchy(py::module_& m);
 void bind_diag(py::module_& m);
 void bind_nplr(py::module_& m);
 void bind_s4_conv(py::module_& m);
+void bind_ssm_step(py::module_& m);
 void bind_vandermonde(py::module_& m);
 void bind_all(py::module_& m);
 

@@ -7,6 +7,7 @@
 #include "ops/diag.h"
 #include "ops/nplr.h"
 #include "ops/s4_conv.h"
+#include "ops/ssm_step.h"
 #include "ops/vandermonde.h"
 #include "register.h"
 
@@ -24,6 +25,9 @@ void register_operators() {
   ops.def<nplr_spectrum<Cpu>>("nplr_spectrum", {"A", "B", "C", "P", "Q", "dt", "omega", "L"});
   ops.def<nplr_spectrum_backward<Cpu>>(
       "nplr_spectrum_backward", {"grad", "A", "B", "C", "P", "Q", "dt", "omega", "L", "wanted"});
+  ops.def<ssm_step<Cpu>>("ssm_step", {"state", "u", "A", "B", "C", "P", "Q"});
+  ops.def<ssm_step_backward<Cpu>>("ssm_step_backward", {"grad_y", "grad_next", "state", "u", "A",
+                                                        "B", "C", "P", "Q", "next", "wanted"});
   ops.def<nplr_kernel<Cpu>>("nplr_kernel", {"A", "B", "C", "P", "Q", "dt", "omega", "L"});
   ops.def<nplr_kernel_backward<Cpu>>(
       "nplr_kernel_backward", {"grad", "A", "B", "C", "P", "Q", "dt", "omega", "L", "wanted"});
@@ -44,6 +48,8 @@ void register_operators() {
   cpu.impl<s4_conv_backward<Cpu>>("s4_conv_backward");
   cpu.impl<nplr_spectrum<Cpu>>("nplr_spectrum");
   cpu.impl<nplr_spectrum_backward<Cpu>>("nplr_spectrum_backward");
+  cpu.impl<ssm_step<Cpu>>("ssm_step");
+  cpu.impl<ssm_step_backward<Cpu>>("ssm_step_backward");
   cpu.impl<nplr_kernel<Cpu>>("nplr_kernel");
   cpu.impl<nplr_kernel_backward<Cpu>>("nplr_kernel_backward");
   cpu.impl<vandermonde<Cpu>>("vandermonde");

@@ -8,6 +8,7 @@
 #include "diag.h"
 #include "nplr.h"
 #include "s4_conv.h"
+#include "ssm_step.h"
 #include "torch/register.h"
 #include "vandermonde.h"
 
@@ -31,6 +32,8 @@ void register_cuda_kernels() {
   add<nplr_kernel_backward<Cuda>>(cuda, "nplr_kernel_backward");
   add<s4_conv<Cuda>>(cuda, "s4_conv");
   add<s4_conv_backward<Cuda>>(cuda, "s4_conv_backward");
+  add<ssm_step<Cuda>>(cuda, "ssm_step");
+  add<ssm_step_backward<Cuda>>(cuda, "ssm_step_backward");
   add<vandermonde<Cuda>>(cuda, "vandermonde");
   add<vandermonde_backward<Cuda>>(cuda, "vandermonde_backward");
   add<vandermonde_transpose<Cuda>>(cuda, "vandermonde_transpose");

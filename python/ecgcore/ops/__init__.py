@@ -10,6 +10,7 @@ from ecgcore.ops.local_attention import local_attention
 from ecgcore.ops.nplr import nplr_kernel, nplr_spectrum
 from ecgcore.ops.phase_shuffle import phase_shuffle
 from ecgcore.ops.s4_conv import s4_conv
+from ecgcore.ops.ssm_step import ssm_step
 from ecgcore.ops.upsample_conv1d import upsample_conv1d
 from ecgcore.ops.vandermonde import vandermonde, vandermonde_transpose
 
@@ -23,6 +24,7 @@ __all__ = [
     "phase_shuffle",
     "reference",
     "s4_conv",
+    "ssm_step",
     "upsample_conv1d",
     "vandermonde",
     "vandermonde_transpose",

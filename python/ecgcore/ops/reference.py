@@ -12,6 +12,7 @@ from ecgcore.ops.nplr import nplr_kernel_reference as nplr_kernel
 from ecgcore.ops.nplr import nplr_spectrum_reference as nplr_spectrum
 from ecgcore.ops.phase_shuffle import phase_shuffle_reference as phase_shuffle
 from ecgcore.ops.s4_conv import s4_conv_reference as s4_conv
+from ecgcore.ops.ssm_step import ssm_step_reference as ssm_step
 from ecgcore.ops.upsample_conv1d import upsample_conv1d_reference as upsample_conv1d
 from ecgcore.ops.vandermonde import vandermonde_reference as vandermonde
 from ecgcore.ops.vandermonde import vandermonde_transpose_reference as vandermonde_transpose
@@ -25,6 +26,7 @@ __all__ = [
     "nplr_spectrum",
     "phase_shuffle",
     "s4_conv",
+    "ssm_step",
     "upsample_conv1d",
     "vandermonde",
     "vandermonde_transpose",

@@ -87,14 +87,25 @@ def upcast(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def reference(op: str) -> Op:
     """The readable torch expression of ``op``."""
-    function: Op = getattr(ops.reference, op)
-    return function
+    return _one_output(getattr(ops.reference, op))
 
 
 def native(op: str) -> Op:
     """The public function of ``op``, on whatever ``ecgcore.backend`` says."""
-    function: Op = getattr(ops, op)
-    return function
+    return _one_output(getattr(ops, op))
+
+
+def _one_output(function: Callable[..., Tensor | tuple[Tensor, ...]]) -> Op:
+    """``function``; where it gives several tensors, they come as one real vector."""
+
+    def run(*args: Any, **kwargs: Any) -> Tensor:
+        output = function(*args, **kwargs)
+        if isinstance(output, Tensor):
+            return output
+        parts = [p for t in output for p in ((t.real, t.imag) if t.is_complex() else (t,))]
+        return torch.cat([part.reshape(-1) for part in parts])
+
+    return run
 
 
 def cotangent(shape: torch.Size, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:

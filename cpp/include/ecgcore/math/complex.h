@@ -44,6 +44,18 @@ ECG_HD R norm2(Complex<R> a) {
   return a.re * a.re + a.im * a.im;
 }
 
+// Re(a b)
+template <class R>
+ECG_HD R real_of_product(Complex<R> a, Complex<R> b) {
+  return a.re * b.re - a.im * b.im;
+}
+
+// Re(ā b)
+template <class R>
+ECG_HD R real_of_inner(Complex<R> a, Complex<R> b) {
+  return a.re * b.re + a.im * b.im;
+}
+
 // 1/a with one real division. |a|² must neither overflow nor underflow: |a| between 1e-18 and 1e18
 // in float.
 template <class R>

@@ -80,16 +80,33 @@ ECG_HD Pack<T, W> select(Mask condition, Pack<T, W> a, Pack<T, W> b) {
   return Pack<T, W>(condition ? a.lanes : b.lanes);
 }
 
+// Lists of indices for the compiler's shuffles; this file is compiled once per instruction set, so
+// nothing of std.
+template <int... i>
+struct Indices {};
+template <int n, int... i>
+struct MakeIndices : MakeIndices<n - 1, n - 1, i...> {};
+template <int... i>
+struct MakeIndices<0, i...> {
+  using type = Indices<i...>;
+};
+
 // Sum of the lanes in a fixed order (halves folded together), so that results do not depend on
 // anything but W.
+template <class T>
+ECG_HD T sum_lanes(Pack<T, 1> p) {
+  return p[0];
+}
+template <class T, int W, int... i>
+ECG_HD Pack<T, W / 2> fold(Pack<T, W> p, Indices<i...>) {
+  const typename Pack<T, W / 2>::Vector low = __builtin_shufflevector(p.lanes, p.lanes, i...);
+  const typename Pack<T, W / 2>::Vector high =
+      __builtin_shufflevector(p.lanes, p.lanes, (i + W / 2)...);
+  return {low + high};
+}
 template <class T, int W>
 ECG_HD T sum_lanes(Pack<T, W> p) {
-  T part[W];
-  p.store(part);
-  for (int half = W / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) part[i] += part[i + half];
-  }
-  return part[0];
+  return sum_lanes(fold(p, typename MakeIndices<W / 2>::type{}));
 }
 
 template <class T, int W>

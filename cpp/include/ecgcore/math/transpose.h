@@ -9,17 +9,6 @@
 
 ECG_MATH_BEGIN
 
-// Lists of indices for the compiler's shuffles; this file is compiled once per instruction set, so
-// nothing of std.
-template <int... i>
-struct Indices {};
-template <int n, int... i>
-struct MakeIndices : MakeIndices<n - 1, n - 1, i...> {};
-template <int... i>
-struct MakeIndices<0, i...> {
-  using type = Indices<i...>;
-};
-
 // Pairs of rows interleave single elements within 128 bits, then (four-byte elements) pairs of
 // elements, then whole blocks of 128 bits are exchanged: one instruction each on x86.
 template <class T, int W>

@@ -7,6 +7,7 @@ from ecgcore.testing.cases.cauchy import CAUCHY, CauchyCase
 from ecgcore.testing.cases.diag import DIAG_KERNEL, DiagCase
 from ecgcore.testing.cases.nplr import NPLR_KERNEL, NPLR_SPECTRUM, NplrCase, NplrKernelCase, legs
 from ecgcore.testing.cases.s4_conv import S4_CONV, S4ConvCase
+from ecgcore.testing.cases.ssm_step import SSM_STEP, SsmStepCase
 from ecgcore.testing.cases.vandermonde import (
     VANDERMONDE,
     VANDERMONDE_TRANSPOSE,
@@ -25,6 +26,7 @@ __all__ = [
     "NplrCase",
     "NplrKernelCase",
     "S4ConvCase",
+    "SsmStepCase",
     "VandermondeCase",
     "VandermondeTransposeCase",
     "cases",
@@ -37,6 +39,7 @@ CASES: dict[str, tuple[Case, ...]] = {
     "nplr_spectrum": NPLR_SPECTRUM,
     "nplr_kernel": NPLR_KERNEL,
     "s4_conv": S4_CONV,
+    "ssm_step": SSM_STEP,
     "vandermonde": VANDERMONDE,
     "vandermonde_transpose": VANDERMONDE_TRANSPOSE,
     "diag_kernel": DIAG_KERNEL,
