@@ -8,6 +8,7 @@ import pickle
 
 import torch
 
+from ecgcore.nn import HippoSSKernel, SSKernelNPLR, elsm
 from ecgcore.testing.compare import relative_error
 from support import Recorded
 
@@ -34,6 +35,47 @@ def response(Abar, state, C, length):
     samples = torch.stack(out, -1)
     assert samples.imag.abs().max() <= 1e-9 * samples.abs().max()
     return samples.real
+
+
+def first_generation(r: Recorded, **switches) -> SSKernelNPLR:
+    """The first generation's kernel as recorded."""
+    c = r.config
+    hippo = HippoSSKernel(
+        c["H"],
+        N=c["N"],
+        L=c["L_init"],
+        measure=c["measure"],
+        rank=c["rank"],
+        channels=c["channels"],
+        hurwitz=c["hurwitz"],
+        tie_state=c["tie_state"],
+        trainable=True,
+        odd_length="reference",
+        **switches,
+    )
+    kernel = hippo.kernel
+    kernel.load_state_dict(r.under("state"))
+    return kernel
+
+
+def second_generation(r: Recorded, state: str = "state", **switches) -> torch.nn.Module:
+    """The second generation's kernel as recorded, S4D included."""
+    c = r.config
+    kernel = elsm.SSKernel(
+        c["H"],
+        N=c["N"],
+        L=c["l_max"],
+        measure=c["measure"],
+        rank=c["rank"],
+        channels=c["channels"],
+        mode=c["mode"],
+        n_ssm=c["n_ssm"],
+        measure_args=c["measure_args"],
+        **c["kernel_args"],
+        **switches,
+    ).kernel
+    kernel.load_state_dict(r.under(state))
+    return kernel
 
 
 def run_kernel(kernel: torch.nn.Module, r: Recorded, dtype: torch.dtype):

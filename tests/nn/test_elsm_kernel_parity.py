@@ -6,32 +6,12 @@ import pytest
 import torch
 
 import ecgcore
-from ecgcore.nn import elsm
 from ecgcore.testing.compare import relative_error
-from s4_checks import check_kernel_grads, run_kernel
+from s4_checks import check_kernel_grads, run_kernel, second_generation
 from support import Recorded, recorded, recorded_names
 
 NPLR = recorded_names("elsm_nplr__*")
 DIAG = recorded_names("elsm_diag__*")
-
-
-def build(r: Recorded, state: str = "state", **switches) -> torch.nn.Module:
-    c = r.config
-    kernel = elsm.SSKernel(
-        c["H"],
-        N=c["N"],
-        L=c["l_max"],
-        measure=c["measure"],
-        rank=c["rank"],
-        channels=c["channels"],
-        mode=c["mode"],
-        n_ssm=c["n_ssm"],
-        measure_args=c["measure_args"],
-        **c["kernel_args"],
-        **switches,
-    ).kernel
-    kernel.load_state_dict(r.under(state))
-    return kernel
 
 
 def check(r: Recorded, result, out: str, grad: str, limit: float, limit_grad: float) -> None:
@@ -54,7 +34,7 @@ def test_nplr_float32_with_the_rounded_nodes(name, backend):
     r = recorded(name)
     limit, limit_grad = limits(name)
     with ecgcore.backend(backend):
-        result = run_kernel(build(r, exact_nodes=False), r, torch.float32)
+        result = run_kernel(second_generation(r, exact_nodes=False), r, torch.float32)
     check(r, result, "out/K", "grad", limit, limit_grad)
     if "out64/K_f32nodes" in r:
         assert relative_error(result[0], r["out64/K_f32nodes"]) <= limit
@@ -64,7 +44,7 @@ def test_nplr_float32_with_the_rounded_nodes(name, backend):
 def test_nplr_float32_with_exact_nodes(name):
     r = recorded(name)
     limit, limit_grad = limits(name)
-    result = run_kernel(build(r), r, torch.float32)
+    result = run_kernel(second_generation(r), r, torch.float32)
     check(r, result, "out64/K", "grad64", limit, limit_grad)
     assert relative_error(result[0], r["out/K"]) <= 5e-4
 
@@ -72,7 +52,7 @@ def test_nplr_float32_with_exact_nodes(name):
 @pytest.mark.parametrize("name", NPLR)
 def test_nplr_float64(name):
     r = recorded(name)
-    check(r, run_kernel(build(r), r, torch.float64), "out64/K", "grad64", 1e-10, 1e-8)
+    check(r, run_kernel(second_generation(r), r, torch.float64), "out64/K", "grad64", 1e-10, 1e-8)
 
 
 @pytest.mark.parametrize("name", NPLR)
@@ -84,9 +64,9 @@ def test_nplr_from_before_the_first_forward(name):
     """
     r = recorded(name)
     limit, limit_grad = limits(name)
-    kernel = build(r, "state_pre")
+    kernel = second_generation(r, "state_pre")
     K, K_state, grads = run_kernel(kernel, r, torch.float32)
-    truth, truth_state, _ = run_kernel(build(r, "state_pre"), r, torch.float64)
+    truth, truth_state, _ = run_kernel(second_generation(r, "state_pre"), r, torch.float64)
     assert relative_error(K, truth) <= limit
     if K_state is not None:
         assert relative_error(K_state, truth_state) <= limit
@@ -101,7 +81,7 @@ def test_diag_float32(name, backend):
     r = recorded(name)
     limit = 2e-4 if "dss" in name else 1e-5
     with ecgcore.backend(backend):
-        result = run_kernel(build(r), r, torch.float32)
+        result = run_kernel(second_generation(r), r, torch.float32)
     check(r, result, "out64/K", "grad64", limit, 1e-3)
     assert relative_error(result[0], r["out/K"]) <= limit
 
@@ -109,4 +89,4 @@ def test_diag_float32(name, backend):
 @pytest.mark.parametrize("name", DIAG)
 def test_diag_float64(name):
     r = recorded(name)
-    check(r, run_kernel(build(r), r, torch.float64), "out64/K", "grad64", 1e-10, 1e-8)
+    check(r, run_kernel(second_generation(r), r, torch.float64), "out64/K", "grad64", 1e-10, 1e-8)

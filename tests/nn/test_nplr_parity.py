@@ -6,32 +6,11 @@ import pytest
 import torch
 
 import ecgcore
-from ecgcore.nn import HippoSSKernel, SSKernelNPLR
 from ecgcore.testing.compare import relative_error
-from s4_checks import check_kernel_grads, run_kernel
-from support import Recorded, recorded, recorded_names
+from s4_checks import check_kernel_grads, first_generation, run_kernel
+from support import recorded, recorded_names
 
 NAMES = recorded_names("s4nplr__*", exclude=("s4nplr__compat_halfsum*",))
-
-
-def build(r: Recorded, **switches) -> SSKernelNPLR:
-    c = r.config
-    hippo = HippoSSKernel(
-        c["H"],
-        N=c["N"],
-        L=c["L_init"],
-        measure=c["measure"],
-        rank=c["rank"],
-        channels=c["channels"],
-        hurwitz=c["hurwitz"],
-        tie_state=c["tie_state"],
-        trainable=True,
-        odd_length="reference",
-        **switches,
-    )
-    kernel = hippo.kernel
-    kernel.load_state_dict(r.under("state"))
-    return kernel
 
 
 @pytest.mark.parametrize("backend", ["native", "keops", "reference"])
@@ -39,7 +18,7 @@ def build(r: Recorded, **switches) -> SSKernelNPLR:
 def test_float32_with_the_stored_nodes(name, backend):
     r = recorded(name)
     with ecgcore.backend(backend):
-        K, K_state, grads = run_kernel(build(r), r, torch.float32)
+        K, K_state, grads = run_kernel(first_generation(r), r, torch.float32)
     assert K.shape[-1] == r.config["L_returned"]
     assert relative_error(K, r["out/K"]) <= 1e-5
     assert relative_error(K, r["out64/K_f32nodes"]) <= 1e-5
@@ -53,7 +32,7 @@ def test_float32_with_the_stored_nodes(name, backend):
 @pytest.mark.parametrize("name", NAMES)
 def test_float32_with_exact_nodes(name):
     r = recorded(name)
-    K, K_state, grads = run_kernel(build(r, exact_nodes=True), r, torch.float32)
+    K, K_state, grads = run_kernel(first_generation(r, exact_nodes=True), r, torch.float32)
     assert relative_error(K, r["out64/K"]) <= 1e-5
     assert relative_error(K, r["out/K"]) <= 5e-4
     if K_state is not None:
@@ -64,7 +43,7 @@ def test_float32_with_exact_nodes(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_float64_with_exact_nodes(name):
     r = recorded(name)
-    kernel = build(r, exact_nodes=True)
+    kernel = first_generation(r, exact_nodes=True)
     if r.config[
         "doublings"
     ]:  # the recorded truth doubles in single precision, then goes on in double
@@ -79,12 +58,12 @@ def test_float64_with_exact_nodes(name):
 @pytest.mark.parametrize("name", recorded_names("s4nplr__*double*"))
 def test_doubling_leaves_the_state_the_reference_leaves(name):
     r = recorded(name)
-    kernel = build(r)
+    kernel = first_generation(r)
     kernel(L=r.config["L_requested"])
     assert r.config["L_internal"] == kernel.L
     for key, expected in r.under("state_after_double").items():
         assert relative_error(kernel.state_dict()[key], expected) <= 1e-5, key
-    loaded = build(r)
+    loaded = first_generation(r)
     loaded.load_state_dict(r.under("state_after_double"))
     assert kernel.L == loaded.L
     assert relative_error(loaded()[0], r["out/K"]) <= 1e-5

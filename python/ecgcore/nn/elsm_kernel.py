@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ecgcore import ops
-from ecgcore.nn import half_sum, hippo_elsm
+from ecgcore.nn import half_sum, hippo_elsm, recurrence
 from ecgcore.nn.elsm_parameters import LearningRate, SharedStateKernel, positive_real_part
 from ecgcore.nn.ssm_common import (
     as_complex,
@@ -24,6 +24,7 @@ from ecgcore.nn.ssm_common import (
     state_as_input,
 )
 from ecgcore.nn.ssm_kernel_diag import SSKernelDiag
+from ecgcore.nn.streaming import RecurrentThrough
 
 
 class SSKernelNPLR(SharedStateKernel):
@@ -187,7 +188,7 @@ class SSKernelNPLR(SharedStateKernel):
             self._known_length = (None, held)
             return held
         # Inference tensors change in their own mode only.
-        with torch.inference_mode(self.C.is_inference()):
+        with torch.inference_mode(self.C.is_inference()), self._steps.kept(self):
             self._rescale_to(held, sign, length)
         self._known_length = (_stamp(self.L), held)
         return held
@@ -199,13 +200,22 @@ class SSKernelNPLR(SharedStateKernel):
         self.C.copy_(torch.view_as_real(C))
         self.L.fill_(held)
 
+    def make_recurrence(self, mode: str) -> recurrence.Recurrence:
+        w, B, P, Q = self.matrices()
+        dt = torch.exp(self.log_dt.double())
+        return recurrence.nplr(mode, w, B[0], self.output(w), P, Q, dt, self.internal_length)
+
+    def advance(self, u: Tensor, state: Tensor) -> Tensor:
+        w, B, P, Q = self.matrices()
+        return recurrence.nplr_state(w, B[0], P, Q, torch.exp(self.log_dt.double()), u, state)
+
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *rest)
         if not self.L.is_meta:
             self._known_length = (_stamp(self.L), int(self.L))
 
 
-class SSKernel(nn.Module):
+class SSKernel(RecurrentThrough):
     """:class:`SSKernelNPLR` or :class:`SSKernelDiag`, with its initial state: see there for the
     options not named here.
 
@@ -301,6 +311,9 @@ class SSKernel(nn.Module):
         """The kernel ``(channels, H, L)``, and the response to initial states or ``None``."""
         K: tuple[Tensor, Tensor | None] = self.kernel(state=state, rate=rate, L=L)
         return K
+
+    def recurrent(self) -> SSKernelNPLR | SSKernelDiag:
+        return self.kernel
 
 
 def _stamp(buffer: Tensor) -> object:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecgcore.nn.ssm_common import as_complex, as_real, check_output, check_rate, register
+from ecgcore.nn.streaming import Recurrent
 
 
 def _unchanged(x: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ _REAL_MAPS: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Te
 LearningRate = float | Mapping[str, float | None] | None
 
 
-class SharedStateKernel(nn.Module):
+class SharedStateKernel(Recurrent):
     """``H`` features on ``n_ssm`` systems of ``n`` modes: feature ``h`` has system ``h % n_ssm``.
 
     Holds the parameters ``C (channels, H, n, 2)`` and ``log_dt (H,)``; a subclass adds those of its

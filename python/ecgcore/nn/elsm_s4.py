@@ -21,6 +21,7 @@ from ecgcore.nn.s4 import (
 )
 from ecgcore.nn.spade_config import spade_config
 from ecgcore.nn.ssm_common import check_rate
+from ecgcore.nn.streaming import RecurrentThrough
 
 
 class S4(S4Core):
@@ -178,6 +179,32 @@ class S4(S4Core):
         gated: Tensor = self.output_gate(y * self.input_gate(u))
         return gated
 
+    def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One sample ``(B, d_model)``, whatever ``transposed``; without dropout. Needs
+        :meth:`setup_step`.
+
+        Returns:
+            The output and the next state. A sequence gives what :meth:`forward` gives, as long as
+            ``l_max`` does not cut the kernel: the recurrence goes on.
+
+        Raises:
+            ValueError: if the layer is bidirectional, and for wrong shapes and dtypes.
+            RuntimeError: before :meth:`setup_step`, or if a parameter has changed since.
+        """
+        x = u if self.input_linear is None else self.map_sample(self.input_linear, u)
+        y, state = self.convolve_step(x, state)
+        if self.output_linear is not None:
+            y = self.map_sample(self.output_linear, y)
+        if self.input_gate is None or self.output_gate is None:
+            return y, state
+        gate = self.map_sample(self.input_gate, u)
+        return self.map_sample(self.output_gate, y * gate), state
+
+    def forward_state(self, u: Tensor, state: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = u if self.input_linear is None else self.input_linear(u)
+        return super().forward_state(x, state)
+
     def _convolve_from(self, x: Tensor, state: Tensor, rate: float) -> Tensor:
         """The convolution, and what is left of the states before the first sample."""
         if self.bidirectional:
@@ -204,7 +231,7 @@ class S4(S4Core):
         return u * within.unsqueeze(1 if self.transposed else 2).to(u.dtype)
 
 
-class S4Module(nn.Module):
+class S4Module(RecurrentThrough):
     """:class:`S4` on ``(L, B, F)``, as a SPADE layer holds it: no activation, no output map.
 
     Args:
@@ -258,3 +285,10 @@ class S4Module(nn.Module):
             x = x.masked_fill(padding_mask.t()[..., None], 0)
         y: Tensor = self.s4(x.permute(1, 2, 0))
         return y.permute(2, 0, 1)
+
+    def recurrent(self) -> S4:
+        return self.s4
+
+    def forward_state(self, x: Tensor, state: Tensor) -> Tensor:
+        """The state after ``x (L, B, F)``: see :meth:`S4.forward_state`."""
+        return self.s4.forward_state(x.permute(1, 2, 0), state)

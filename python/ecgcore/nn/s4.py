@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ecgcore import _backend, ops
 from ecgcore.nn.spectrum_cache import SpectrumCache
+from ecgcore.nn.streaming import Recurrent, RecurrentThrough
 from ecgcore.nn.weight_norm import WeightNormed
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -180,8 +181,9 @@ def two_sided_spectrum(K: Tensor, L: int, *, bidirectional: bool, gap: int | Non
     return torch.fft.rfft(torch.cat(pieces, dim=-1), n=2 * L)
 
 
-class S4Core(nn.Module):
-    """Kernel, convolution, skip and activation of an S4 layer, on ``(B, H, L)``.
+class S4Core(RecurrentThrough):
+    """Kernel, convolution, skip and activation of an S4 layer, on ``(B, H, L)``; the same as a
+    recurrence.
 
     A subclass says which parameters there are and in what order they are made, and sets
     ``D (C, H)``, ``kernel``, ``channels``, ``bidirectional``, ``transposed``, ``hyper`` and
@@ -189,7 +191,7 @@ class S4Core(nn.Module):
     """
 
     D: Tensor
-    kernel: nn.Module
+    kernel: Recurrent | RecurrentThrough
     channels: int
     bidirectional: bool
     transposed: bool
@@ -258,8 +260,37 @@ class S4Core(nn.Module):
         y = ops.s4_conv(u, spectrum, D, activation=fused)
         if extra is not None:
             y = y + extra.to(y.dtype)
+        return y.flatten(1, 2) if fused else self._activate(y)
+
+    def _activate(self, y: Tensor) -> Tensor:
+        """``(B, C, H, ...) -> (B, channels * H, ...)``."""
         if self.hyper is not None:
             value, gate = y.chunk(2, dim=1)
             y = activation_module(self.hyper)(gate) * value
-        y = y.flatten(1, 2)
-        return y if fused else activation_module(self.activation)(y)
+        return activation_module(self.activation)(y.flatten(1, 2))
+
+    def recurrent(self) -> Recurrent | RecurrentThrough:
+        if self.bidirectional:
+            raise ValueError(
+                f"{type(self).__name__}: a bidirectional layer hears the future, it cannot step"
+            )
+        return self.kernel
+
+    def convolve_step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`convolve` for one sample ``(B, H)``: ``(B, channels * H)`` and the next state."""
+        y, state = self.recurrent().step(u, state)
+        return self._activate(y + self.D * u.unsqueeze(1)), state
+
+    def map_sample(self, linear: nn.Module, x: Tensor) -> Tensor:
+        """A map over features, made for the layer's layout, of one sample ``(B, features)``."""
+        y: Tensor = linear(x.unsqueeze(-1)).squeeze(-1) if self.transposed else linear(x)
+        return y
+
+    def forward_state(self, u: Tensor, state: Tensor) -> Tensor:
+        """The state after a signal, as :meth:`Recurrent.forward_state` has it.
+
+        Args:
+            u: what :meth:`forward` takes, in its layout.
+            state: before the first sample, ``(B, H, N/2)`` complex.
+        """
+        return super().forward_state(u if self.transposed else u.transpose(-1, -2), state)

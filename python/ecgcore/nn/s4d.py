@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from ecgcore import ops
+from ecgcore.nn import recurrence
 from ecgcore.nn.s4 import PointwiseConv, S4Core, dropout_module, output_map, two_sided_spectrum
 from ecgcore.nn.ssm_common import as_complex, as_real, register
+from ecgcore.nn.streaming import Recurrent
 
 
-class S4DKernel(nn.Module):
+class S4DKernel(Recurrent):
     r"""Kernel of ``x' = A x + u``, ``y = 2 Re(C x)``: ``2 Re sum_n C_n (e^d_n - 1)/A_n e^(d_n l)``.
 
     With ``d = dt A``. Of every conjugate pair of the ``N`` states one is stored; ``B`` is 1.
@@ -55,6 +57,7 @@ class S4DKernel(nn.Module):
             raise ValueError(f"S4D: d_state must be even and at least 2, got {N}")
         if not 0 < dt_min <= dt_max < math.inf:
             raise ValueError(f"S4D: 0 < dt_min <= dt_max expected, got {dt_min} and {dt_max}")
+        self.H, self.N = d_model, N // 2
         log_dt = torch.rand(d_model) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min)
         C = torch.randn(d_model, N // 2, dtype=torch.complex64)
         imaginary = math.pi * torch.arange(N // 2)
@@ -68,10 +71,23 @@ class S4DKernel(nn.Module):
 
     def forward(self, L: int) -> Tensor:
         """The kernel, ``(H, L)``."""
+        A, B, C = self.matrices()
+        dt = torch.exp(self.log_dt)
+        return ops.diag_kernel(A, B[None], C, dt, L, discretization="zoh")[0, 0]
+
+    def matrices(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``A (H, n)``, ``B (1, n)``, ``C (1, H, n)``, complex."""
         A = torch.complex(-torch.exp(self.log_A_real), self.A_imag)
-        C, dt = as_complex(self.C)[None], torch.exp(self.log_dt)
-        B = torch.ones_like(A[:1])[None]
-        return ops.diag_kernel(A, B, C, dt, L, discretization="zoh")[0, 0]
+        return A, torch.ones_like(A[:1]), as_complex(self.C)[None]
+
+    def make_recurrence(self, mode: str) -> recurrence.Recurrence:
+        """Diagonal already, so that all modes are one: its state is ``(B, H, n)``."""
+        return recurrence.diagonal(*self.matrices(), torch.exp(self.log_dt.double()), "zoh")
+
+    def advance(self, u: Tensor, state: Tensor) -> Tensor:
+        A, B, _ = self.matrices()
+        dt = torch.exp(self.log_dt.double())
+        return recurrence.diagonal_state(A, B, dt, "zoh", u, state)
 
     def extra_repr(self) -> str:
         H, n, _ = self.C.shape
@@ -129,3 +145,13 @@ class S4D(S4Core):
         y = self.convolve(u if self.transposed else u.transpose(-1, -2))
         y = self.output_linear(self.dropout(y))
         return (y if self.transposed else y.transpose(-1, -2)), None
+
+    def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One sample ``(B, H)``, whatever ``transposed``, and the next state; without dropout.
+
+        Raises:
+            ValueError: for wrong shapes and dtypes.
+            RuntimeError: before :meth:`setup_step`, or if a parameter has changed since.
+        """
+        y, state = self.convolve_step(u, state)
+        return self.output_linear(y.unsqueeze(-1)).squeeze(-1), state

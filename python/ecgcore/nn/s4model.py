@@ -21,6 +21,7 @@ from ecgcore.nn.s4 import (
     two_sided_spectrum,
 )
 from ecgcore.nn.ssm_kernel import HippoSSKernel, SSKernelNPLR
+from ecgcore.nn.streaming import RecurrentThrough
 
 __all__ = ["S4", "HippoSSKernel", "S4Layer", "SSKernelNPLR", "transformer_encoder"]
 
@@ -129,8 +130,23 @@ class S4(S4Core):
             y = y.transpose(-1, -2)
         return self.output_linear(self.dropout(y)), None
 
+    def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One sample ``(B, H)``, whatever ``transposed``; without dropout. Needs
+        :meth:`setup_step`.
 
-class S4Layer(nn.Module):
+        Returns:
+            The output ``(B, H)`` and the next state. A sequence gives what :meth:`forward` gives
+            with exact nodes.
+
+        Raises:
+            ValueError: if the layer is bidirectional, and for wrong shapes and dtypes.
+            RuntimeError: before :meth:`setup_step`, or if a parameter has changed since.
+        """
+        y, state = self.convolve_step(u, state)
+        return self.map_sample(self.output_linear, y), state
+
+
+class S4Layer(RecurrentThrough):
     """``norm(x + dropout(S4(x)))`` on ``(L, B, F)``.
 
     Args:
@@ -168,6 +184,18 @@ class S4Layer(nn.Module):
         y = self.dropout(self.s4_layer(x)[0]) + x
         z: Tensor = self.norm_layer(y.transpose(1, 2))
         return z.transpose(0, 1)
+
+    def recurrent(self) -> S4:
+        return self.s4_layer
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One sample ``(B, F)`` and the next state, without dropout: see :meth:`S4.step`."""
+        y, state = self.s4_layer.step(x, state)
+        return self.norm_layer(y + x), state
+
+    def forward_state(self, x: Tensor, state: Tensor) -> Tensor:
+        """The state after ``x (L, B, F)``: see :meth:`S4Core.forward_state`."""
+        return self.s4_layer.forward_state(x.permute(1, 2, 0), state)
 
 
 def transformer_encoder(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ecgcore import ops
-from ecgcore.nn import half_sum, hippo
+from ecgcore.nn import half_sum, hippo, recurrence
 from ecgcore.nn.ssm_common import (
     COMPLEX_OF,
     as_complex,
@@ -25,9 +25,10 @@ from ecgcore.nn.ssm_common import (
     spread,
     state_as_input,
 )
+from ecgcore.nn.streaming import Recurrent, RecurrentThrough
 
 
-class SSKernelNPLR(nn.Module):
+class SSKernelNPLR(Recurrent):
     r"""Kernel of ``x' = A x + B u``, ``y = 2 Re(C x)`` with ``A = diag(w) - sum_r P_r Q_r^T``.
 
     Of every conjugate pair of the ``N`` states one is stored, ``n = N/2``. The parameter ``C`` is
@@ -206,7 +207,7 @@ class SSKernelNPLR(nn.Module):
         """
         # The new buffers must be of the old ones' kind, whatever mode forward runs in: training
         # could not use inference tensors.
-        with torch.inference_mode(self.omega.is_inference()):
+        with torch.inference_mode(self.omega.is_inference()), self._steps.kept(self):
             self._scale_output(+1)
             self.L *= 2
             self._set_nodes(*reference_nodes(self.L, self.omega.dtype, self.omega.device))
@@ -217,6 +218,15 @@ class SSKernelNPLR(nn.Module):
         w, _, P, Q = self.matrices()
         C = corrected(as_complex(self.C), w, P, Q, self.log_dt, self.L, sign)
         self.C.copy_(torch.view_as_real(C))
+
+    def make_recurrence(self, mode: str) -> recurrence.Recurrence:
+        w, B, P, Q = self.matrices()
+        dt = torch.exp(self.log_dt.double())
+        return recurrence.nplr(mode, w, B[0], as_complex(self.C), P, Q, dt, self.L)
+
+    def advance(self, u: Tensor, state: Tensor) -> Tensor:
+        w, B, P, Q = self.matrices()
+        return recurrence.nplr_state(w, B[0], P, Q, torch.exp(self.log_dt.double()), u, state)
 
     def _set_nodes(self, omega: Tensor, z: Tensor) -> None:
         self.register_buffer("omega", omega)
@@ -242,7 +252,7 @@ class SSKernelNPLR(nn.Module):
         )
 
 
-class HippoSSKernel(nn.Module):
+class HippoSSKernel(RecurrentThrough):
     """:class:`SSKernelNPLR` started from a HiPPO matrix: see there for the options not named here.
 
     Args:
@@ -322,6 +332,9 @@ class HippoSSKernel(nn.Module):
         """The kernel ``(channels, H, L)``, real, in the precision of the parameters."""
         K: Tensor = self.kernel(rate=self.rate, L=L)[0]
         return K
+
+    def recurrent(self) -> SSKernelNPLR:
+        return self.kernel
 
 
 def nodes_length(omega: Tensor) -> int | None:

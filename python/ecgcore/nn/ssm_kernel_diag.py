@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ecgcore import ops
+from ecgcore.nn import recurrence
 from ecgcore.nn.elsm_parameters import LearningRate, SharedStateKernel, positive_real_part
 from ecgcore.nn.ssm_common import as_complex, as_real, check_state, spread
 
@@ -121,6 +122,17 @@ class SSKernelDiag(SharedStateKernel):
             return state / dt[:, None] + A * state / 2
         # Bbar = b (exp(dt A) - 1) / A, so b = s A / (1 - exp(-dt A)).
         return -state * A / torch.expm1(-dt[:, None] * A)
+
+    def make_recurrence(self, mode: str) -> recurrence.Recurrence:
+        """Diagonal already, so that all modes are one: its state is ``(B, H, n)``."""
+        A, B = self.matrices()
+        dt = torch.exp(self.log_dt.double())
+        return recurrence.diagonal(A, B[0], self.output(A), dt, self.disc)
+
+    def advance(self, u: Tensor, state: Tensor) -> Tensor:
+        A, B = self.matrices()
+        dt = torch.exp(self.log_dt.double())
+        return recurrence.diagonal_state(A, B[0], dt, self.disc, u, state)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *rest: object
