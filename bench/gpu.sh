@@ -93,7 +93,8 @@ part_sanitize() {
 }
 
 part_bench() {
-  "$python" bench/ops.py --device "$device" --no-keops $quick --json "$out/bench.json"
+  "$python" bench/ops.py --device "$device" --no-keops $quick --json "$out/bench.json" &&
+    "$python" bench/step.py --device "$device" --json "$out/step.json"
 }
 
 # A function, so that bash has read all of it before any part runs.
