@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 Sum = Callable[[Tensor, Tensor, Tensor], Tensor]
+Powers = Callable[[Tensor, Tensor, int], Tensor]
 
 
 def naive_cauchy(v: Tensor, z: Tensor, w: Tensor) -> Tensor:
@@ -64,6 +65,45 @@ def nplr_kernel(
     r = cauchy(left[:, None] * right[None], z, A * dt[:, None]) * dt[:, None]
     corrected = r[:-1, :-1] - r[:-1, -1:] * r[-1:, :-1] / (1 + r[-1:, -1:])
     return torch.fft.irfft(corrected * 2 / (1 + omega), n=L)
+
+
+def naive_vandermonde(v: Tensor, log_x: Tensor, L: int) -> Tensor:
+    """``2 Re sum_n v exp(log_x l)``: ``(..., N)``, ``(..., N)`` to ``(..., L)``."""
+    powers = torch.exp(log_x.unsqueeze(-1) * torch.arange(L, device=log_x.device))
+    return 2 * (v.unsqueeze(-2) @ powers).squeeze(-2).real
+
+
+@cache
+def _keops_powers() -> Any:
+    import pykeops
+    from pykeops.torch import Genred
+
+    pykeops.set_verbose(False)
+    return Genred(
+        "ComplexReal(ComplexMult(v, ComplexExp(ComplexMult(x, l))))",
+        ["v = Vj(2)", "x = Vj(2)", "l = Vi(2)"],
+        reduction_op="Sum",
+        axis=1,
+    )
+
+
+def keops_vandermonde(v: Tensor, log_x: Tensor, L: int) -> Tensor:
+    """:func:`naive_vandermonde` without its ``N x L`` memory, by PyKeOps."""
+    v, log_x = torch.broadcast_tensors(v, log_x)
+    rows = v.shape[:-1]
+    pairs = [
+        torch.view_as_real(t.resolve_conj().reshape(-1, t.shape[-1]).contiguous())
+        for t in (v, log_x)
+    ]
+    steps = torch.arange(L, device=v.device).to(v.dtype)
+    sums = _keops_powers()(*pairs, torch.view_as_real(steps)[None])
+    return 2 * sums.reshape(*rows, L)
+
+
+def diag_kernel(A: Tensor, B: Tensor, C: Tensor, dt: Tensor, L: int, *, powers: Powers) -> Tensor:
+    """The S4D kernel, held by its zero order."""
+    d = dt[:, None] * A
+    return powers(B[:, None] * C * (torch.exp(d) - 1) / A, d, L)
 
 
 def fft_conv(u: Tensor, spectrum: Tensor, D: Tensor, *, activation: str | None) -> Tensor:

@@ -56,6 +56,11 @@ REGISTERS = {
     "S4ConvForward": (64, 128),
     "S4ConvBackward": (80, 255),
     "SsmStepForward": (64, 64),
+    "PowerModes": (64, 64),
+    "PowerSums": (96, 128),
+    "PowerMoments": (112, 168),
+    "VandermondeGradients": (168, 192),
+    "DiagGradients": (152, 168),
 }
 # From sm_100 on, where one block less is asked for (block.cuh).
 REGISTERS_FROM_100 = REGISTERS | {
@@ -66,6 +71,11 @@ REGISTERS_FROM_100 = REGISTERS | {
     "S4ConvForward": (80, 128),
     "S4ConvBackward": (120, 255),
     "SsmStepBackwardSums": (120, 144),
+    "PowerSums": (168, 192),
+    "PowerMoments": (120, 168),
+    "VandermondeTransposeModes": (104, 168),
+    "PowerModes": (88, 88),
+    "DiagGradients": (152, 224),
 }
 # Bytes stored and loaded for want of registers, where they are known: the price of another block on
 # the multiprocessor. Every other spill is a failure.
@@ -76,8 +86,17 @@ SPILLED = {
     ("S4ConvBackward<BFloat16>", "80"): 32,
 }
 # Bytes of local memory, beside spills: the double precision sine and cosine need a little for huge
-# arguments, and only the programs that fill tables call them.
-STACK = {"NplrNodes": 64, "FftTables": 64}
+# arguments, and only programs that fill tables or work in double call them.
+STACK = {
+    "NplrNodes": 64,
+    "FftTables": 64,
+    "PowerModes": 64,
+    "PowerSums": 64,
+    "PowerMoments": 64,
+    "VandermondeGradients": 64,
+    "VandermondeTransposeModes": 64,
+    "DiagGradients": 64,
+}
 
 
 @dataclass(frozen=True)
@@ -263,7 +282,15 @@ def test_every_operator_has_its_cuda_kernel(cuda_package: Path) -> None:
     run = python(CHECK_COLUMNS, cuda_package)
     assert run.returncode == 0, f"without a CUDA kernel: {run.stderr}"
     found = set(run.stdout.split())
-    for op in ("cauchy", "nplr_spectrum", "nplr_kernel", "s4_conv", "ssm_step"):
+    for op in (
+        "cauchy",
+        "diag_kernel",
+        "nplr_kernel",
+        "nplr_spectrum",
+        "s4_conv",
+        "ssm_step",
+        "vandermonde",
+    ):
         assert {f"ecgcore::{op}", f"ecgcore::{op}_backward"} <= found
 
 

@@ -1,0 +1,181 @@
+"""What is timed: a row for each op, shape and task, with every way to compute it, and the series of
+sizes over which time should grow in proportion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import anchors
+from ecgcore import ops
+from ecgcore.testing.cases import (
+    Case,
+    CauchyCase,
+    DiagCase,
+    NplrKernelCase,
+    S4ConvCase,
+    VandermondeCase,
+    stored_omega,
+)
+from ecgcore.testing.compare import native
+from measure import Row, Series, Variant
+
+OPS = ("cauchy", "diag_kernel", "nplr_kernel", "s4_conv", "vandermonde")
+
+
+def _sums(keops: bool) -> dict[str, anchors.Sum]:
+    return {
+        "naive torch": anchors.naive_cauchy,
+        **({"KeOps": anchors.keops_cauchy} if keops else {}),
+    }
+
+
+def _powers(keops: bool) -> dict[str, anchors.Powers]:
+    return {
+        "naive torch": anchors.naive_vandermonde,
+        **({"KeOps": anchors.keops_vandermonde} if keops else {}),
+    }
+
+
+def nplr_rows(device: str, keops: bool, H: int, N: int, L: int) -> Iterable[Row]:
+    case = NplrKernelCase(H=H, modes=N, L=L, channels=2)
+    inputs = case.inputs(torch.float32, device)
+    omega = stored_omega(L).to(torch.complex64).to(device)
+    slices = {"A": 0, "B": 1, "C": 1, "P": 1, "dt": 0}
+    variants = [Variant("ecgcore", ops.nplr_kernel, inputs, ops.reference.nplr_kernel)]
+    for name, cauchy in _sums(keops).items():
+
+        def function(cauchy: anchors.Sum = cauchy, **given: Any) -> Tensor:
+            return anchors.nplr_kernel(cauchy=cauchy, **given)
+
+        theirs = {**inputs, "omega": omega}
+        variants.append(Variant(name, function, theirs, ops.reference.nplr_kernel))
+    shape = f"H={H} N={N} L={L} R=1 C=2"
+    yield Row("nplr_kernel", shape, "forward", variants, (), slices)
+    trained = [v for v in variants if v.backend != "KeOps"]  # its derivative takes minutes on a CPU
+    yield Row("nplr_kernel", shape, "forward + backward, C", trained, ("C",), slices)
+    yield Row("nplr_kernel", shape, "forward + backward, all", trained, case.wrt, slices)
+
+
+def conv_rows(device: str, H: int, L: int, batches: Sequence[int]) -> Iterable[Row]:
+    for B in batches:
+        base = S4ConvCase(B=B, H=H, L=L, activation="gelu").inputs(torch.float32, device)
+        kernel = torch.fft.irfft(
+            base["spectrum"], 2 * L
+        )  # first half forward, second half backward
+        n = 1 << (2 * L - 1).bit_length()
+        wide = torch.cat([kernel[..., :L], kernel.new_zeros(1, H, n - 2 * L), kernel[..., L:]], -1)
+        padded = {**base, "spectrum": torch.fft.rfft(wide)}
+        variants = [
+            Variant("ecgcore", ops.s4_conv, base, ops.reference.s4_conv),
+            Variant(f"torch.fft n={2 * L}", anchors.fft_conv, base, ops.reference.s4_conv),
+            Variant(f"torch.fft n={n}", anchors.fft_conv, padded, ops.reference.s4_conv),
+        ]
+        slices = {"u": 1, "spectrum": 1, "D": 1}
+        shape = f"B={B} H={H} L={L} gelu"
+        yield Row("s4_conv", shape, "forward", variants, (), slices)
+        yield Row("s4_conv", shape, "forward + backward", variants, ("u", "spectrum", "D"), slices)
+
+
+def cauchy_rows(device: str, keops: bool, H: int, N: int, L: int) -> Iterable[Row]:
+    case = CauchyCase(v_rows=(H,), w_rows=(H,), modes=N, nodes=L)
+    inputs = case.inputs(torch.float32, device)
+    inputs.pop("conjugate_pairs")
+    variants = [Variant("ecgcore", ops.cauchy, inputs, ops.reference.cauchy)]
+    variants += [
+        Variant(name, function, inputs, ops.reference.cauchy)
+        for name, function in _sums(keops).items()
+    ]
+    shape = f"rows={H} N={N} L={L}"
+    slices = {"v": 0, "w": 0}
+    yield Row("cauchy", shape, "forward", variants, (), slices)
+    trained = [v for v in variants if v.backend != "KeOps"]
+    yield Row("cauchy", shape, "forward + backward, v and w", trained, ("v", "w"), slices)
+
+
+def vandermonde_rows(device: str, keops: bool, H: int, N: int, L: int) -> Iterable[Row]:
+    case = VandermondeCase(v_rows=(H,), x_rows=(H,), modes=N, L=L)
+    inputs = case.inputs(torch.float32, device)
+    inputs.pop("conjugate_pairs")
+    variants = [Variant("ecgcore", ops.vandermonde, inputs, ops.reference.vandermonde)]
+    variants += [
+        Variant(name, function, inputs, ops.reference.vandermonde)
+        for name, function in _powers(keops).items()
+    ]
+    shape = f"rows={H} N={N} L={L}"
+    slices = {"v": 0, "log_x": 0}
+    yield Row("vandermonde", shape, "forward", variants, (), slices)
+    yield Row("vandermonde", shape, "forward + backward", variants, case.wrt, slices)
+
+
+def diag_rows(device: str, keops: bool, H: int, N: int, L: int) -> Iterable[Row]:
+    case = DiagCase(H=H, modes=N, L=L, channels=2)
+    inputs = case.inputs(torch.float32, device)
+    inputs.pop("discretization")
+    variants = [Variant("ecgcore", ops.diag_kernel, inputs, ops.reference.diag_kernel)]
+    for name, powers in _powers(keops).items():
+
+        def function(powers: anchors.Powers = powers, **given: Any) -> Tensor:
+            return anchors.diag_kernel(powers=powers, **given)
+
+        variants.append(Variant(name, function, inputs, ops.reference.diag_kernel))
+    slices = {"A": 0, "B": 1, "C": 1, "dt": 0}
+    shape = f"H={H} N={N} L={L} C=2 zoh"
+    yield Row("diag_kernel", shape, "forward", variants, (), slices)
+    yield Row("diag_kernel", shape, "forward + backward, all", variants, case.wrt, slices)
+
+
+def rows(op: str | None, device: str, quick: bool, keops: bool) -> Iterable[Row]:
+    H, N, L = (64, 32, 250) if quick else (512, 32, 1000)
+    if op in (None, "nplr_kernel"):
+        yield from nplr_rows(device, keops, H, N, L)
+    if op in (None, "s4_conv"):
+        yield from conv_rows(device, H, L, (1, 8))
+    if op in (None, "cauchy"):
+        yield from cauchy_rows(device, keops, H, N, L // 2 + 1)
+    if op in (None, "vandermonde"):
+        yield from vandermonde_rows(device, keops, H, N, L)
+    if op in (None, "diag_kernel"):
+        yield from diag_rows(device, keops, H, N, L)
+
+
+def series(op: str | None, device: str) -> Iterable[Series]:
+    """Forward time in each size, the others as in one layer."""
+
+    def over(name: str, size: str, sizes: tuple[int, ...], case: Callable[..., Case]) -> Series:
+        def make(value: int) -> Callable[[], Tensor]:
+            inputs = case(**{size: value}).inputs(torch.float32, device)
+            return lambda: native(name)(**inputs)
+
+        letter = {"modes": "N"}.get(size, size)
+        return Series(f"{name} in {letter}", sizes, make)
+
+    def nplr(**size: int) -> Case:
+        return NplrKernelCase(**{"H": 256, "modes": 32, "L": 1000, "channels": 2, **size})
+
+    def conv(**size: int) -> Case:
+        return S4ConvCase(**{"B": 2, "H": 256, "L": 1000, "activation": "gelu", **size})
+
+    def vandermonde(**size: int) -> Case:
+        given = {"H": 256, "modes": 32, "L": 1000, **size}
+        rows = (given.pop("H"),)
+        return VandermondeCase(v_rows=rows, x_rows=rows, **given)
+
+    def diag(**size: int) -> Case:
+        return DiagCase(**{"H": 256, "modes": 32, "L": 1000, "channels": 2, **size})
+
+    H, N, L = (128, 256, 512, 1024), (16, 32, 64, 128), (500, 1000, 2000, 4000)
+    long = (1024, 4096, 16384, 65536)
+    table: dict[str, tuple[Callable[..., Case], dict[str, tuple[int, ...]]]] = {
+        "nplr_kernel": (nplr, {"H": H, "modes": N, "L": L}),
+        "s4_conv": (conv, {"B": (1, 2, 4, 8), "H": H, "L": L}),
+        "vandermonde": (vandermonde, {"H": H, "modes": N, "L": long}),
+        "diag_kernel": (diag, {"H": H, "modes": N, "L": long}),
+    }
+    for name, (case, axes) in table.items():
+        if op in (None, name):
+            for size, sizes in axes.items():
+                yield over(name, size, sizes, case)
