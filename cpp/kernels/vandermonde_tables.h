@@ -5,6 +5,7 @@
 // V_a are broadcast. Memory: tables of E, and of 16 rows of V, whatever the length.
 #pragma once
 
+#include "ecgcore/math/transpose.h"
 #include "ecgcore/math/vandermonde.h"
 #include "matrix_tiles.h"
 #include "scratch.h"
@@ -93,27 +94,22 @@ struct DirectedModes {
   void make_tables() {
     log_x.pad(count);
     for (int64_t n = 0; n < count; n += kWide) {
-      const Complex<Wide> z = log_x.pack(n);
-      state.set(n, complex_exp(z));
+      const Complex<Wide> z = log_x.pack(n), x = complex_exp(z);
       step.set(n, complex_exp(Wide(kM) * z));
-    }
-    typename Wide::Vector index;
-    for (int i = 0; i < kWide; ++i) index[i] = i;
-    for (int64_t n = 0; n < count; ++n) {
-      // x^0 .. x^(W-1) in lanes, from the bits of the lanes' numbers, then by steps of x^W.
-      Complex<Wide> factor{Wide(state.re[n]), Wide(state.im[n])};
+      // x^0 .. x^(W-1) with modes in lanes, turned to powers in lanes, then by steps of x^W.
+      typename Wide::Vector re[kWide], im[kWide];
       Complex<Wide> power{Wide(1), Wide(0)};
-      for (int bit = 1; bit < kWide; bit *= 2) {
-        const auto odd =
-            (__builtin_convertvector(index, typename PackBits<double, kWide>::Vector) & bit) != 0;
-        power = select(odd, power * factor, power);
-        factor = factor * factor;
+      for (int b = 0; b < kWide; ++b) {
+        re[b] = power.re.lanes;
+        im[b] = power.im.lanes;
+        power = power * x;
       }
-      T *re = E + n * kM, *im = E + (count + n) * kM;
-      for (int b = 0; b < kM; b += kWide) {
-        store_rounded(re + b, power.re);
-        store_rounded(im + b, power.im);
-        power = power * factor;
+      Transpose<double, kWide>::run(re);
+      Transpose<double, kWide>::run(im);
+      const int64_t left = count - n < kWide ? count - n : kWide;
+      for (int64_t i = 0; i < left; ++i) {
+        fill_row(n + i, {Wide(re[i]), Wide(im[i])},
+                 {Wide(power.re.lanes[i]), Wide(power.im.lanes[i])});
       }
     }
   }
@@ -132,6 +128,17 @@ struct DirectedModes {
         x = x * by;
       }
       state.set(n, x);
+    }
+  }
+
+ private:
+  // The row of E of one mode, from its first powers.
+  void fill_row(int64_t n, Complex<Wide> power, Complex<Wide> factor) {
+    T *re = E + n * kM, *im = E + (count + n) * kM;
+    for (int b = 0; b < kM; b += kWide) {
+      store_rounded(re + b, power.re);
+      store_rounded(im + b, power.im);
+      power = power * factor;
     }
   }
 };
@@ -202,11 +209,19 @@ class Powers {
       const int64_t left = length_ - begin, count = left < kRows * kM ? left : kRows * kM;
       const int64_t rows = (count + kM - 1) / kM;
       modes.template make_rows<true>(rows);
-      product<false, kM>(Left<T>{modes.V, modes.v_row(), 1}, Rows<const T>{modes.E, kM}, rows,
-                         2 * modes.count, Rows<T>{signal_, kM});
-      for (int64_t i = 0; i < count; ++i) {
+      const Rows<const T> E{modes.E, kM};
+      const auto rows_to = [&](T* to, int64_t from, int64_t until) {
+        product<false, kM>(Left<T>{modes.V + from * modes.v_row(), modes.v_row(), 1}, E,
+                           until - from, 2 * modes.count, Rows<T>{to, kM});
+      };
+      // Whole rows go where they belong, others by way of a buffer.
+      const int64_t whole = !kTurned && stride == 1 ? count / kM : 0;
+      rows_to(out + begin, 0, whole);
+      rows_to(signal_, whole, rows);
+      for (int64_t i = whole * kM; i < count; ++i) {
         T& to = out[(kTurned ? length_ - 1 - begin - i : begin + i) * stride];
-        to = kTurned && add ? to + signal_[i] : signal_[i];
+        const T value = signal_[i - whole * kM];
+        to = kTurned && add ? to + value : value;
       }
     }
   }
@@ -220,12 +235,8 @@ class Powers {
       const int64_t left = length_ - begin, count = left < kRows * kM ? left : kRows * kM;
       const int64_t rows = (count + kM - 1) / kM;
       modes.template make_rows<false>(rows);
-      for (int64_t i = 0; i < rows * kM; ++i) {
-        const int64_t l = begin + i;
-        const T value = i < count ? signal[(kTurned ? length_ - 1 - l : l) * stride] : T(0);
-        T* to = signal_ + i / kM * kColumns + i % kM;
-        to[0] = value;
-        if constexpr (kFirst) to[kM] = static_cast<T>(l) * value;
+      for (int64_t a = 0; a < rows; ++a) {
+        load_row<kFirst, kTurned>(signal, stride, begin + a * kM, signal_ + a * kColumns);
       }
       // Σ_a V_a signal_a for every b: the products of sums() the other way round.
       product<true, kColumns>(Left<T>{modes.V, 1, modes.v_row()}, Rows<const T>{signal_, kColumns},
@@ -238,6 +249,24 @@ class Powers {
       if constexpr (kTurned) m = vandermonde_turned(m, ends_.at(to), length_);
       m0.set(to, m.m0);
       if constexpr (kFirst) m1.set(to, m.m1);
+    }
+  }
+
+  // The samples at l .. l + M - 1 as they run in this direction, zeros past the end, and those
+  // times l behind them.
+  template <bool kFirst, bool kTurned>
+  void load_row(const T* signal, int64_t stride, int64_t l, T* to) const {
+    using R = Pack<T, kLanes<T>>;
+    if (!kTurned && stride == 1 && l + kM <= length_) {
+      for (int b = 0; b < kM; b += kLanes<T>) R::load(signal + l + b).store(to + b);
+    } else {
+      for (int b = 0; b < kM; ++b) {
+        const int64_t at = kTurned ? length_ - 1 - l - b : l + b;
+        to[b] = at >= 0 && at < length_ ? signal[at * stride] : T(0);
+      }
+    }
+    if constexpr (kFirst) {
+      for (int b = 0; b < kM; ++b) to[kM + b] = static_cast<T>(l + b) * to[b];
     }
   }
 
