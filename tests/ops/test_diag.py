@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ecgcore import ops
 from ecgcore.testing import relative_error
+from ecgcore.testing.compare import upcast
 from support import recorded, recorded_names
 
 DISCRETIZATIONS = pytest.mark.parametrize("discretization", ["zoh", "bilinear", "dss"])
@@ -96,3 +97,67 @@ def test_recorded_kernels_and_gradients(name: str, op_backend: str) -> None:
         if "in/cot_K_state" in data and key != "B":
             continue  # these hold the gradient through an initial state as well
         assert relative_error(gradient, data[f"grad64/state/{key}"]) < 1e-3, key
+
+
+@DISCRETIZATIONS
+def test_float32_error_does_not_grow_with_the_length(discretization: str) -> None:
+    for L in (100, 1000, 16384):
+        A = torch.complex(torch.full((2, 32), -0.5), torch.pi * torch.arange(32).expand(2, 32))
+        inputs = {
+            "A": A,
+            "B": torch.ones(1, 2, 32, dtype=torch.complex64),
+            "C": torch.randn(1, 2, 32, dtype=torch.complex64),
+            "dt": torch.tensor([1e-3, 1e-1]),
+        }
+        wide = upcast(inputs)
+        found = ops.diag_kernel(**inputs, L=L, discretization=discretization)
+        truth = ops.reference.diag_kernel(**wide, L=L, discretization=discretization)
+        assert relative_error(found, truth) < 5e-7
+
+
+@pytest.mark.parametrize("discretization", ["zoh", "bilinear"])
+def test_small_steps_lose_nothing(discretization: str) -> None:
+    """``(e^d - 1)/A`` and the logarithm for ``|d| = 1e-9``, against their series."""
+    A, dt = torch.tensor([[-0.3 + 2.0j]], dtype=torch.complex128), torch.tensor([1e-9]).double()
+    one = torch.ones(1, 1, 1, dtype=torch.complex128)
+    found = ops.diag_kernel(A, one, one, dt, 3, discretization=discretization)[0, 0, 0]
+    d = (dt * A)[0, 0]
+    steps = torch.arange(3)
+    truth = 2 * (dt * (1 + d / 2) * (1 + d * steps + (d * steps) ** 2 / 2)).real
+    assert relative_error(found, truth) < 1e-15
+
+
+@DISCRETIZATIONS
+def test_a_tied_parameter_gets_the_sum_of_its_features_gradients(discretization: str) -> None:
+    p = parameters(2, 2, 5, 3, True)
+    weights = torch.randn(2, 2, 5, 40, dtype=torch.float64)
+    for k in "AB":
+        leaf = p[k].clone().requires_grad_()
+        call = {"L": 40, "discretization": discretization}
+        (tied,) = torch.autograd.grad(ops.diag_kernel(**{**p, k: leaf}, **call), leaf, weights)
+        each = p[k].expand(*p[k].shape[:-2], 5, 3).clone().requires_grad_()
+        (one,) = torch.autograd.grad(ops.diag_kernel(**{**p, k: each}, **call), each, weights)
+        assert relative_error(tied, one.sum(-2, keepdim=True)) < 1e-12
+
+
+def test_the_shift_of_growing_dss_modes_is_a_constant() -> None:
+    """Derivatives follow the reference's graph, where torch does not see the shift."""
+    p = parameters(1, 1, 2, 4, False)
+    p["A"] = torch.complex(p["A"].real.abs(), p["A"].imag)
+    out, grads = [], []
+    for function in (ops.diag_kernel, ops.reference.diag_kernel):
+        leaf = p["A"].clone().requires_grad_()
+        K = function(**{**p, "A": leaf}, L=60, discretization="dss")
+        out.append(K.detach())
+        grads.append(torch.autograd.grad(K.square().sum(), leaf)[0])
+    assert relative_error(*out) < 1e-12
+    assert relative_error(*grads) < 1e-12
+
+
+def test_other_discretizations_are_named() -> None:
+    p = parameters(1, 1, 2, 3, False)
+    with pytest.raises(
+        ValueError,
+        match="ecgcore::diag_kernel: discretization must be zoh, bilinear or dss, got 'foh'",
+    ):
+        ops.diag_kernel(**p, L=4, discretization="foh")
