@@ -6,12 +6,11 @@ import contextlib
 
 import pytest
 import torch
-from test_elsm_kernel_parity import build as elsm_kernel
 from test_elsm_s4_parity import build as elsm_layer
-from test_nplr_parity import build as nplr_kernel
 
 from ecgcore import nn
 from ecgcore.compat import export_state_dict
+from s4_checks import first_generation, second_generation
 from support import Recorded, recorded, recorded_names
 
 
@@ -21,10 +20,10 @@ def s4_layer(r: Recorded) -> torch.nn.Module:
 
 
 FAMILIES = {
-    "s4nplr__*": nplr_kernel,
+    "s4nplr__*": first_generation,
     "s4layer__*": s4_layer,
-    "elsm_nplr__*": elsm_kernel,
-    "elsm_diag__*": elsm_kernel,
+    "elsm_nplr__*": second_generation,
+    "elsm_diag__*": second_generation,
     "elsm_s4__*": elsm_layer,
 }
 ALL = [
