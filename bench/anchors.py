@@ -43,13 +43,16 @@ def _keops_reduction() -> Any:
     )
 
 
+def _keops_rows(*values: Tensor) -> tuple[torch.Size, list[Tensor]]:
+    """The common leading shape, and the values as KeOps reads them: ``(rows, N, 2)``, real."""
+    values = tuple(torch.broadcast_tensors(*values))
+    rows = [t.resolve_conj().reshape(-1, t.shape[-1]).contiguous() for t in values]
+    return values[0].shape[:-1], [torch.view_as_real(t) for t in rows]
+
+
 def keops_cauchy(v: Tensor, z: Tensor, w: Tensor) -> Tensor:
     """:func:`naive_cauchy` without its ``N x L`` memory, by PyKeOps."""
-    v, w = torch.broadcast_tensors(v, w)
-    rows = v.shape[:-1]
-    pairs = [
-        torch.view_as_real(t.resolve_conj().reshape(-1, t.shape[-1]).contiguous()) for t in (v, w)
-    ]
+    rows, pairs = _keops_rows(v, w)
     nodes = torch.view_as_real(z.resolve_conj().contiguous())[None]
     sums = 2 * _keops_reduction()(pairs[0], nodes, pairs[1])
     return torch.view_as_complex(sums.contiguous()).reshape(*rows, len(z))
@@ -89,12 +92,7 @@ def _keops_powers() -> Any:
 
 def keops_vandermonde(v: Tensor, log_x: Tensor, L: int) -> Tensor:
     """:func:`naive_vandermonde` without its ``N x L`` memory, by PyKeOps."""
-    v, log_x = torch.broadcast_tensors(v, log_x)
-    rows = v.shape[:-1]
-    pairs = [
-        torch.view_as_real(t.resolve_conj().reshape(-1, t.shape[-1]).contiguous())
-        for t in (v, log_x)
-    ]
+    rows, pairs = _keops_rows(v, log_x)
     steps = torch.arange(L, device=v.device).to(v.dtype)
     sums = _keops_powers()(*pairs, torch.view_as_real(steps)[None])
     return 2 * sums.reshape(*rows, L)

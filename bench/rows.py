@@ -174,7 +174,7 @@ def series(op: str | None, device: str) -> Iterable[Series]:
         return DiagCase(channels=2, **quick(size))
 
     H, N, L = (128, 256, 512, 1024), (16, 32, 64, 128), (500, 1000, 2000, 4000)
-    wide, long = (32, 64, 128, 256), (1024, 4096, 16384, 65536)
+    wide, long = (32, 64, 128, 256), (4096, 8192, 16384, 65536)
     table: dict[str, tuple[Callable[..., Case], dict[str, tuple[int, ...]]]] = {
         "nplr_kernel": (nplr, {"H": H, "modes": N, "L": L}),
         "s4_conv": (conv, {"B": (1, 2, 4, 8), "H": H, "L": L}),
