@@ -105,7 +105,7 @@ def peak_memory(run: Callable[[], Any], device: str) -> float:
     return peak / 1e6
 
 
-def error(variant: Variant, row: Row, features: int = 16) -> float:
+def error(variant: Variant, row: Row, features: int) -> float:
     """Worst relative error of output and gradients on the first ``features`` features, against
     float64."""
     inputs = {
@@ -121,8 +121,9 @@ def error(variant: Variant, row: Row, features: int = 16) -> float:
     return max(relative_error(found[name], exact[name]) for name in exact)
 
 
-def measure(row: Row, rounds: int, device: str) -> list[Measured]:
-    errors = {v.backend: error(v, row) for v in row.variants}
+def measure(row: Row, rounds: int, device: str, features: int = 16) -> list[Measured]:
+    """Every variant of a row, its error taken on the first ``features`` features."""
+    errors = {v.backend: error(v, row, features) for v in row.variants}
     for backend, value in errors.items():
         if not value < ERROR_CEILING:
             raise RuntimeError(f"{row.op} {row.task}, {backend}: error {value:.1e} against float64")
