@@ -77,3 +77,10 @@ def recorded_names(*patterns: str, exclude: tuple[str, ...] = ()) -> list[str]:
     if not chosen:
         raise ValueError(f"no recorded fixture matches {patterns}")
     return chosen
+
+
+def relative_l2(a: torch.Tensor, b: torch.Tensor) -> float:
+    """``|a - b| / |b|``, which a few flipped ReLUs move little; the largest ``|a|`` where ``b`` is
+    zero."""
+    size = b.double().norm()
+    return float((a.double() - b.double()).norm() / size if size > 0 else a.abs().max())

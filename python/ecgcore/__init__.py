@@ -12,7 +12,7 @@ from ecgcore._backend import backend, backends, set_backend
 __version__ = "0.1.0"
 
 # Loaded at first use, so that `import ecgcore` costs little more than `import torch`.
-_MODULES = ("compat", "data", "diffusion", "models", "nn", "report", "testing")
+_MODULES = ("compat", "data", "diffusion", "gan", "models", "nn", "report", "testing")
 _FUNCTIONS = {"load": "checkpoint", "save": "checkpoint", "ECGBatch": "sampling"}
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "compat",
     "data",
     "diffusion",
+    "gan",
     "load",
     "models",
     "nn",
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from ecgcore import compat, data, diffusion, models, nn, report, testing
+    from ecgcore import compat, data, diffusion, gan, models, nn, report, testing
     from ecgcore.checkpoint import load, save
     from ecgcore.sampling import ECGBatch
 

@@ -9,7 +9,7 @@ from ecgcore import diffusion
 from ecgcore.models import SSSDECG
 from ecgcore.nn import diffusion_step_embedding
 from ecgcore.testing.compare import relative_error
-from support import Recorded, recorded, recorded_names
+from support import Recorded, recorded, recorded_names, relative_l2
 
 NAMES = recorded_names("sssd__*", "sssd_orig__*")
 # Without the recordings a name is still a pattern, and its test says so.
@@ -30,10 +30,6 @@ def old_key(name: str) -> str:
     for new, old in OLD_NAMES.items():
         name = name.replace(f"parametrizations.weight.{new}", old)
     return name
-
-
-def relative_l2(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float(((a.double() - b.double()).norm() / b.double().norm()).item())
 
 
 @pytest.mark.parametrize(

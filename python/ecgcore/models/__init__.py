@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from ecgcore.models.config import SSSDConfig
-from ecgcore.models.registry import MODELS, from_config, read_config
+from ecgcore.models.critic import CondP2PDiscriminator, CondWaveGANDiscriminator, Critic
+from ecgcore.models.gan import Generator
+from ecgcore.models.pulse2pulse import CondP2PGenerator, P2PGenerator
+from ecgcore.models.registry import GANS, MODELS, from_config, read_config
 from ecgcore.models.sssd_ecg import SSSDECG, ResidualBlock, ResidualGroup
+from ecgcore.models.wavegan import CondWaveGANGenerator
 
 __all__ = [
+    "GANS",
     "MODELS",
     "SSSDECG",
+    "CondP2PDiscriminator",
+    "CondP2PGenerator",
+    "CondWaveGANDiscriminator",
+    "CondWaveGANGenerator",
+    "Critic",
+    "Generator",
+    "P2PGenerator",
     "ResidualBlock",
     "ResidualGroup",
     "SSSDConfig",

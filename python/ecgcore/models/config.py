@@ -50,6 +50,27 @@ def check_flag(where: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_fields(
+    settings: Any, lowest: Mapping[str, int], sections: Mapping[str, str] | None = None
+) -> None:
+    """Check every field of a frozen dataclass of settings by its type, and make it that type.
+
+    Integers are at least 1, or what ``lowest`` says; floats lie in [0, 1). ``sections`` names the
+    sections of a config that fields stand in, where that is not ``model``.
+    """
+    for field in dataclasses.fields(settings):
+        where = f"{(sections or {}).get(field.name, 'model')}.{field.name}"
+        value = getattr(settings, field.name)
+        checked: Any = value
+        if field.type == "int":
+            checked = check_int(where, value, lowest.get(field.name, 1))
+        elif field.type == "bool":
+            checked = check_flag(where, value)
+        elif field.type == "float":
+            checked = check_float(where, value, 0.0, 1.0)
+        object.__setattr__(settings, field.name, checked)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SSSDConfig:
     """Settings of :class:`ecgcore.models.SSSDECG`; the defaults are the reference's ECG model.
@@ -90,16 +111,7 @@ class SSSDConfig:
 
     def __post_init__(self) -> None:
         lowest = {"diffusion_step_embed_dim_in": 4, "s4_d_state": 2, "label_embed_classes": 0}
-        for field in dataclasses.fields(self):
-            where, value = f"model.{field.name}", getattr(self, field.name)
-            checked: Any = value
-            if field.type == "int":
-                checked = check_int(where, value, lowest.get(field.name, 1))
-            elif field.type == "bool":
-                checked = check_flag(where, value)
-            elif field.type == "float":
-                checked = check_float(where, value, 0.0, 1.0)
-            object.__setattr__(self, field.name, checked)
+        check_fields(self, lowest)
         for name in ("diffusion_step_embed_dim_in", "s4_d_state"):
             if getattr(self, name) % 2:
                 raise ConfigError(f"model.{name} must be even, got {getattr(self, name)}")

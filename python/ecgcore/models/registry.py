@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,34 @@ from torch import nn
 
 from ecgcore.errors import ConfigError
 from ecgcore.models.config import check_diffusion, check_keys, nearest
+from ecgcore.models.critic import CondP2PDiscriminator, CondWaveGANDiscriminator
+from ecgcore.models.gan import build_pair
+from ecgcore.models.pulse2pulse import CondP2PGenerator, P2PGenerator
 from ecgcore.models.sssd_ecg import SSSDECG
+from ecgcore.models.wavegan import CondWaveGANGenerator
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"SSSDECG": SSSDECG}
-"""What builds a model from the keys of its ``model`` section, by ``"model_name"``."""
+Builder = Callable[[Mapping[str, Any]], nn.Module]
 
-ANNOUNCED = ("DSATECG", "CondWaveGANGenerator", "CondP2PGenerator", "P2PGenerator")
+
+def _alone(model: type[nn.Module]) -> Builder:
+    """Builds a model from the keys of the section ``model``."""
+    return lambda config: model(**config.get("model", {}))
+
+
+GANS: dict[str, Builder] = {
+    "CondWaveGANGenerator": partial(build_pair, CondWaveGANGenerator, CondWaveGANDiscriminator),
+    "CondP2PGenerator": partial(build_pair, CondP2PGenerator, CondP2PDiscriminator),
+}
+"""What builds a generator, and its critic, from a config."""
+
+MODELS: dict[str, Builder] = {
+    "SSSDECG": _alone(SSSDECG),
+    **GANS,
+    "P2PGenerator": _alone(P2PGenerator),
+}
+"""What builds a model from a config, by ``"model_name"``."""
+
+ANNOUNCED = ("DSATECG",)
 """Names that are valid in a config but have no model in this version."""
 
 SECTIONS = ("diffusion", "model", "generator", "discriminator", "train", "dataset", "experiment")
@@ -83,7 +106,7 @@ def from_config(source: str | PathLike[str] | Mapping[str, Any]) -> nn.Module:
             f"config: {name} is not available in this version of ecgcore, "
             f"which builds {', '.join(MODELS)}"
         )
-    model = MODELS[name](**config.get("model", {}))
+    model = MODELS[name](config)
     model.config = {**config, **model.config}  # type: ignore[dict-item, assignment]
     return model
 

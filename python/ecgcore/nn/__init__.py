@@ -7,23 +7,28 @@ that of DSAT-ECG. Of a name that both have, the first's class stands at the top 
 from __future__ import annotations
 
 from ecgcore.nn import elsm, s4model
-from ecgcore.nn.conv import Conv, ZeroConv1d
+from ecgcore.nn.conv import Conv, UpsampleConv1d, ZeroConv1d
 from ecgcore.nn.elsm import S4Module, SSKernel, SSKernelDiag
 from ecgcore.nn.embedding import diffusion_step_embedding
+from ecgcore.nn.norm import ConditionalBatchNorm1d
 from ecgcore.nn.optimizer import optimizer_groups
+from ecgcore.nn.phase_shuffle import PhaseShuffle
 from ecgcore.nn.s4d import S4D
 from ecgcore.nn.s4model import S4, HippoSSKernel, S4Layer, SSKernelNPLR, transformer_encoder
 
 __all__ = [
     "S4",
     "S4D",
+    "ConditionalBatchNorm1d",
     "Conv",
     "HippoSSKernel",
+    "PhaseShuffle",
     "S4Layer",
     "S4Module",
     "SSKernel",
     "SSKernelDiag",
     "SSKernelNPLR",
+    "UpsampleConv1d",
     "ZeroConv1d",
     "diffusion_step_embedding",
     "elsm",

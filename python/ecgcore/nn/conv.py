@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ecgcore import ops
+from ecgcore.nn.unused import LeavesOut
 from ecgcore.nn.weight_norm import WeightNormed
 
 
@@ -61,3 +63,30 @@ class ZeroConv1d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(x)
         return y
+
+
+class UpsampleConv1d(LeavesOut):
+    """Every sample repeated ``scale`` times, then a convolution that keeps the length.
+
+    ``(B, in, L) -> (B, out, scale L)``, without the repeated samples in memory. The reference
+    builds a transposed convolution beside it, ``Conv1dTrans``, which it never uses and which is
+    left out here.
+
+    Args:
+        kernel_size: odd.
+        scale: at least 1.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 25, *, scale: int
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.conv1d = nn.Conv1d(in_channels, out_channels, kernel_size)
+        self.leave_out("Conv1dTrans", nn.ConvTranspose1d(in_channels, out_channels, kernel_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.upsample_conv1d(x, self.conv1d.weight, self.conv1d.bias, self.scale)
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}"
