@@ -392,7 +392,7 @@ def rewritten(path: Path, metadata: dict[str, str], drop: str = "") -> Path:
         ({"ecgcore_format": "x"}, "", "format x"),
         ({"config": "{"}, "", "unusable metadata"),
         ({"card": "[]"}, "", "unusable metadata.*expected an object"),
-        ({"config": '{"model_name": "P2PGenerator"}'}, "", "P2PGenerator is not available"),
+        ({"config": '{"model_name": "DSATECG"}'}, "", "DSATECG is not available"),
         (
             {"config": '{"model_name": "SSSDECG", "model": {"res_channels": 8}}'},
             "",

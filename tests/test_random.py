@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from ecgcore.random import MAX_SEED, normal, philox4x32
+from ecgcore.random import MAX_SEED, normal, philox4x32, uniform
 
 
 @pytest.mark.parametrize(
@@ -124,3 +124,24 @@ def test_counter_is_checked() -> None:
         philox4x32(torch.zeros(4), (0, 0))
     with pytest.raises(ValueError, match="4"):
         philox4x32(torch.zeros(3, dtype=torch.int64), (0, 0))
+
+
+def test_uniforms_are_the_bits() -> None:
+    x = uniform((2, 3), seed=2**40 + 3, records=[5 + 2**33, 1], draw=7)
+    assert x.shape == (2, 2, 3)
+    words = [philox4x32(torch.tensor([block, 7, 5, 2]), (3, 2**8)).tolist() for block in range(2)]
+    for element, value in enumerate(x[0].flatten().tolist()):
+        word = words[element // 4][element % 4]
+        assert value == pytest.approx((word + 0.5) / 2**31 - 1, abs=1e-7)
+    assert torch.equal(uniform((2, 3), seed=2**40 + 3, records=[1], draw=7)[0], x[1])
+
+
+def test_uniforms_fill_their_interval() -> None:
+    x = uniform((40_000,), seed=0, records=range(2), draw=0).double()
+    assert x.min() >= -1
+    assert x.max() <= 1
+    assert x.mean().abs() < 0.01
+    assert (x.square().mean() - 1 / 3).abs() < 0.01
+    assert (x[0] * x[1]).mean().abs() < 0.01
+    with pytest.raises(ValueError, match="uniform: seed must be"):
+        uniform((2,), seed=-1, records=[0], draw=0)

@@ -60,7 +60,7 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
             f"save: model must be one of ecgcore.models, which carry a config; "
             f"got {type(model).__name__}"
         )
-    card = getattr(model, "card", None) or _implied_card(config)
+    card = getattr(model, "card", None) or _implied_card(model)
     metadata = {
         "format": "pt",  # what other readers of safetensors look for
         "ecgcore_format": str(FORMAT),
@@ -85,13 +85,12 @@ def load(
     config: Config | None = None,
     device: torch.device | str | None = None,
 ) -> nn.Module:
-    """Open a checkpoint: ours, or one of SSSD-ECG or SynthECG.
+    """Open a checkpoint: ours, or one of SSSD-ECG, SynthECG or deepfake-ecg.
 
     Args:
         path: a ``.safetensors`` of ours; a run folder of ours (its ``checkpoint.safetensors``) or
-        of
-            SynthECG (its highest-numbered ``.pkl``); a ``.pkl``, ``.pt`` or ``.pth`` of SSSD-ECG or
-            SynthECG. Pickles are read by a reader that knows tensors and nothing else: no code in a
+            of SynthECG (its highest-numbered ``.pkl``); a ``.pkl``, ``.pt`` or ``.pth`` of those
+            projects. Pickles are read by a reader that knows tensors and nothing else: no code in a
             file is ever run.
         config: path or mapping. For a foreign checkpoint it tells what the tensors do not; without
             it a JSON config beside the file is taken, else 200 steps, 1e-4 to 0.02. For one of ours
@@ -101,7 +100,8 @@ def load(
     Returns:
         The model in ``eval()``, with ``config`` (a dict for ``models.from_config``), ``card`` (a
         ``models.card.ModelCard``) and ``sample`` (``sampling.sample`` for this model); of a foreign
-        checkpoint also ``report`` (a ``compat.Report``). A foreign checkpoint whose S4 kernels have
+        checkpoint also ``report`` (a ``compat.Report``). Of a GAN it is the generator, with its
+        critic, if the file has it, as ``discriminator``. A foreign checkpoint whose S4 kernels have
         odd internal length is built with ``odd_length="reference"``, as its weights were trained.
 
     Raises:
@@ -121,7 +121,7 @@ def load(
         except CheckpointError as error:
             source = "" if beside is None else f" (config: {beside.name}, beside it)"
             raise CheckpointError(f"{path}: {error}{source}") from None
-        model = _build(path, full, _implied_card(full), state)
+        model = _build(path, full, None, state)
         model.report = report  # type: ignore[assignment]
     return model if device is None else model.to(device)
 
@@ -147,9 +147,10 @@ def _own(
         config = {**config, "model_name": stored["model_name"]}
     given = models.read_config(config)
     wrong = [
-        f"model.{key} is {value!r}, the checkpoint has {stored['model'].get(key)!r}"
-        for key, value in given.get("model", {}).items()
-        if stored["model"].get(key) != value
+        f"{section}.{key} is {value!r}, the checkpoint has {stored.get(section, {}).get(key)!r}"
+        for section in compat.NETWORKS
+        for key, value in given.get(section, {}).items()
+        if stored.get(section, {}).get(key) != value
     ]
     if given["model_name"] != stored["model_name"]:
         wrong = [f"it is for {given['model_name']}, the checkpoint holds {stored['model_name']}"]
@@ -162,7 +163,7 @@ def _own(
 
 
 def _build(
-    path: Path, config: dict[str, Any], card: ModelCard, state: Mapping[str, Tensor]
+    path: Path, config: dict[str, Any], card: ModelCard | None, state: Mapping[str, Tensor]
 ) -> nn.Module:
     # On the meta device no weights are drawn, which would take time and the caller's random
     # numbers.
@@ -181,22 +182,29 @@ def _build(
         model.load_state_dict(own, assign=True)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
-    model.card = card  # type: ignore[assignment]
+    if any(tensor.is_meta for tensor in model.state_dict().values()):
+        raise CheckpointError(f"{path}: its config has a critic, but the file has no tensors of it")
+    model.card = card or _implied_card(model)  # type: ignore[assignment]
     sampling.bind(model)
     return model.eval()
 
 
-def _implied_card(config: Mapping[str, Any]) -> ModelCard:
-    """What a config says of a model's data, the reference's habits where it says nothing."""
-    section, dataset = config["model"], config.get("dataset", {})
-    return ModelCard.of_reference(
-        channels=section["out_channels"],
-        classes=section["label_embed_classes"],
-        length=int(dataset.get("segment_length", section["s4_lmax"])),
-        fs=float(dataset.get("sampling_rate", 100)),
-        scale=float(dataset.get("scale", 1.0)),
-        diffusion={**compat.DIFFUSION, **config.get("diffusion", {})},
-    )
+def _implied_card(model: Any) -> ModelCard:
+    """What a model's config says of its data, the reference's habits where it says nothing."""
+    config = model.config
+    usual: dict[str, Any] = {"fs": 100.0, "scale": 1.0, "basis": "I-aVF"}
+    if isinstance(model, models.Generator):
+        usual |= model.usual
+        if model.discriminator is not None:
+            usual["length"] = model.discriminator.length
+    else:
+        usual["length"] = config["model"]["s4_lmax"]
+        usual["diffusion"] = {**compat.DIFFUSION, **config.get("diffusion", {})}
+    dataset = config.get("dataset", {})
+    names = {"segment_length": "length", "sampling_rate": "fs", "scale": "scale", "basis": "basis"}
+    usual |= {name: dataset[key] for key, name in names.items() if key in dataset}
+    usual["length"] = int(usual["length"])
+    return ModelCard.of_reference(channels=model.out_channels, classes=model.num_classes, **usual)
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["MAX_SEED", "normal", "philox4x32"]
+__all__ = ["MAX_SEED", "normal", "philox4x32", "uniform"]
 
 MAX_SEED = 2**64 - 1
 
@@ -110,39 +110,70 @@ def normal(
     Raises:
         ValueError: a seed, record, draw or shape out of range.
     """
+    even, odd = _words("normal", shape, seed, records, draw, device)
+    _, count, blocks = even.shape
+    # Words 0 and 2 give radii, words 1 and 3 angles. The half keeps the logarithm's argument off
+    # zero, so the largest radius is sqrt(2 ln 2^33) = 6.76.
+    radius = even.double().add_(0.5).mul_(2.0**-32).log_().mul_(-2.0).sqrt_()
+    angle = odd.double().mul_(2.0 * math.pi * 2.0**-32)
+    # Normals 0 and 1 of a block come from words 0 and 1, normals 2 and 3 from words 2 and 3.
+    values = torch.empty((count, blocks, 2, 2), dtype=dtype, device=even.device)
+    by_pair = values.permute(2, 0, 1, 3)
+    by_pair[..., 0] = angle.cos().mul_(radius)
+    by_pair[..., 1] = angle.sin_().mul_(radius)
+    return values.view(count, blocks * 4)[:, : math.prod(shape)].reshape(count, *shape)
+
+
+def uniform(
+    shape: Sequence[int],
+    *,
+    seed: int,
+    records: Sequence[int] | Tensor,
+    draw: int,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Noise uniform in [-1, 1] of the given records; arguments and result as those of ``normal``.
+
+    Element ``4 i + j`` of a record is word ``j`` of its block ``i``, ``(word + 1/2) / 2^31 - 1``.
+    """
+    even, odd = _words("uniform", shape, seed, records, draw, device)
+    _, count, blocks = even.shape
+    words = torch.stack((even[0], odd[0], even[1], odd[1]), dim=-1)
+    values = words.double().add_(0.5).mul_(2.0**-31).sub_(1.0).to(dtype)
+    return values.view(count, blocks * 4)[:, : math.prod(shape)].reshape(count, *shape)
+
+
+def _words(
+    function: str,
+    shape: Sequence[int],
+    seed: int,
+    records: Sequence[int] | Tensor,
+    draw: int,
+    device: torch.device | str | None,
+) -> tuple[Tensor, Tensor]:
+    """Random words (0, 2) and (1, 3) of the records' blocks, ``(2, records, blocks)`` each."""
     if not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"normal: seed must be in [0, 2^64), got {seed}")
+        raise ValueError(f"{function}: seed must be in [0, 2^64), got {seed}")
     if not 0 <= draw <= _MASK:
-        raise ValueError(f"normal: draw must be in [0, 2^32), got {draw}")
+        raise ValueError(f"{function}: draw must be in [0, 2^32), got {draw}")
     index = torch.as_tensor(records, dtype=torch.int64, device=device)
     if index.dim() != 1:
         raise ValueError(
-            f"normal: records must be a list of numbers, got shape {tuple(index.shape)}"
+            f"{function}: records must be a list of numbers, got shape {tuple(index.shape)}"
         )
     if index.numel() and int(index.min()) < 0:
-        raise ValueError(f"normal: records must not be negative, got {int(index.min())}")
+        raise ValueError(f"{function}: records must not be negative, got {int(index.min())}")
     size = math.prod(shape)
     blocks = (size + 3) // 4
     if size < 0 or blocks > _MASK:
         raise ValueError(
-            f"normal: a record of shape {tuple(shape)} has no valid number of elements"
+            f"{function}: a record of shape {tuple(shape)} has no valid number of elements"
         )
-
     even = torch.empty((2, index.numel(), blocks), dtype=torch.int64, device=index.device)
     odd = torch.empty_like(even)
     even[0] = torch.arange(blocks, device=index.device)
     odd[0] = draw
     even[1] = (index & _MASK).unsqueeze(1)
     odd[1] = (index >> 32).unsqueeze(1)
-    even, odd = _rounds(even, odd, (seed & _MASK, seed >> 32))
-
-    # Words 0 and 2 give radii, words 1 and 3 angles. The half keeps the logarithm's argument off
-    # zero, so the largest radius is sqrt(2 ln 2^33) = 6.76.
-    radius = even.double().add_(0.5).mul_(2.0**-32).log_().mul_(-2.0).sqrt_()
-    angle = odd.double().mul_(2.0 * math.pi * 2.0**-32)
-    # Normals 0 and 1 of a block come from words 0 and 1, normals 2 and 3 from words 2 and 3.
-    values = torch.empty((index.numel(), blocks, 2, 2), dtype=dtype, device=index.device)
-    by_pair = values.permute(2, 0, 1, 3)
-    by_pair[..., 0] = angle.cos().mul_(radius)
-    by_pair[..., 1] = angle.sin_().mul_(radius)
-    return values.view(index.numel(), blocks * 4)[:, :size].reshape(index.numel(), *shape)
+    return _rounds(even, odd, (seed & _MASK, seed >> 32))

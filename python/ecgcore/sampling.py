@@ -6,7 +6,7 @@ import inspect
 import operator
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ecgcore._files import replacing
 from ecgcore.data.classes import parse_labels
 from ecgcore.data.leads import BASES
 from ecgcore.models.card import ModelCard
+from ecgcore.models.gan import Generator
 
 __all__ = ["BATCH_SIZE", "ECGBatch", "bind", "sample"]
 
@@ -38,7 +39,10 @@ class ECGBatch:
         fs: sampling rate in Hz.
         labels: ``(n, classes)`` float32, what each record was asked to be.
         class_names: of the label's columns.
-        seed: what ``model.sample(..., seed=...)`` takes to draw the same records again.
+        seed: what ``model.sample(..., seed=...)`` takes to draw the same records again; None where
+            the latent was given.
+        noise: of a GAN, the records' latents: ``model.sample(..., noise=...)`` takes them, changed
+            or mixed if you like; None for other models.
     """
 
     x: Tensor
@@ -46,7 +50,8 @@ class ECGBatch:
     fs: float
     labels: Tensor
     class_names: tuple[str, ...]
-    seed: int
+    seed: int | None
+    noise: Tensor | None = None
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -54,8 +59,16 @@ class ECGBatch:
     def __repr__(self) -> str:
         return (
             f"ECGBatch({len(self)} records, {len(self.leads)} leads, {self.x.shape[2]} samples at "
-            f"{self.fs:g} Hz, seed {self.seed})"
+            f"{self.fs:g} Hz, {self._origin})"
         )
+
+    @property
+    def _origin(self) -> str:
+        return "given latents" if self.seed is None else f"seed {self.seed}"
+
+    def title(self, i: int) -> str:
+        """What a sheet of record ``i`` is called."""
+        return f"{self.names(i)}, record {i}, {self._origin}"
 
     def names(self, i: int) -> str:
         """The classes of record ``i``: ``"MI+CD"``; a class of weight other than 1 with its
@@ -85,8 +98,9 @@ class ECGBatch:
         else:
             files = [path / f"{i:05d}.png" for i in range(len(self))]
         for i, file in enumerate(files):
-            title = f"{self.names(i)}, record {i}, seed {self.seed}"
-            report.ecg_sheet(self.x[i].numpy(), self.fs, file, leads=self.leads, title=title)
+            report.ecg_sheet(
+                self.x[i].numpy(), self.fs, file, leads=self.leads, title=self.title(i)
+            )
         return files
 
     def to_wfdb(self, folder: str | os.PathLike[str]) -> list[Path]:
@@ -108,7 +122,7 @@ class ECGBatch:
             comments = (
                 " synthetic: drawn by a generative model",
                 f" classes: {self.names(i)}",
-                f" seed {self.seed}, record {i}",
+                f" {self._origin}, record {i}",
             )
             headers.append(
                 data.write_record(
@@ -156,22 +170,25 @@ def sample(
 ) -> ECGBatch:
     """Draw ECGs. A loaded model has this as its ``sample`` method.
 
-    Record ``i`` depends on ``(seed, i)`` alone: its noise is the same numbers whatever the batch
-    size, the number of records or the device.
+    Record ``i`` depends on ``(seed, i)`` alone: its noise, or its latent, is the same numbers
+    whatever the batch size, the number of records or the device.
 
     Args:
-        model: a diffusion model with a ``card``, as ``ecgcore.load`` returns it.
+        model: a diffusion model or a GAN's generator with a ``card``, as ``ecgcore.load`` returns
+            it.
         labels: None (one-hot, cycling through the classes), a class name (``"MI"``, ``"MI+CD"`` for
             both) or a list of them, class indices ``(k,)`` int64, or a floating ``(k, classes)``
             array used as it is.
         n: number of records in all, by default one per label; record ``i`` takes label ``i % k``.
         steps: number of model evaluations per record; None is what the sampler is meant to take,
-            all steps of the schedule for ``"ddpm"``.
-        sampler: ``"ddpm"``, the reference's procedure.
+            all steps of the schedule for ``"ddpm"``. A GAN takes no steps.
+        sampler: ``"ddpm"``, the reference's procedure. A GAN takes no sampler.
         seed: 0 to 2^64 - 1; None draws one, which the result's ``seed`` tells.
-        length: samples per record, by default the length in training.
+        length: samples per record, by default the length in training. A GAN takes multiples of its
+            own number (125 for WaveGAN*, 500 for Pulse2Pulse, 2500 for deepfake-ecg).
         progress: show a bar.
-        noise: latent of a GAN; a diffusion model takes none here.
+        noise: a GAN's latents, ``(n, ...)``, as ``ECGBatch.noise`` has them, instead of a seed; a
+            diffusion model takes none here.
         batch_size: records drawn together, by default 16.
 
     Returns:
@@ -188,53 +205,131 @@ def sample(
             f"sample: {type(model).__name__} has no card that names its classes and leads; "
             "load it by ecgcore.load, or set model.card to a models.card.ModelCard"
         )
-    if card.diffusion is None:
-        raise ValueError(f"sample: {type(model).__name__} has no noise schedule in its card")
-    if noise is not None:
-        raise ValueError(
-            "sample: noise is the latent of a GAN; for a diffusion model give a seed, or call "
-            "diffusion.sample with the draws"
-        )
-    length = card.length if length is None else _positive("length", length)
     batch_size = BATCH_SIZE if batch_size is None else _positive("batch_size", batch_size)
+    if noise is not None:
+        noise = torch.as_tensor(noise)
+        n = noise.shape[0] if n is None and noise.dim() else n
     rows = _label_rows(labels, card, n)
     count = rows.shape[0]
-    if seed is None:
-        seed = secrets.randbits(48)
-    elif not 0 <= (seed := _integer("seed", seed)) <= random.MAX_SEED:
+    if seed is not None and not 0 <= (seed := _integer("seed", seed)) <= random.MAX_SEED:
         raise ValueError(f"sample: seed must be in [0, 2^64), got {seed}")
+    if seed is None and noise is None:
+        seed = secrets.randbits(48)
 
-    schedule = diffusion.NoiseSchedule.linear(**_schedule(card.diffusion))
-    channels = len(card.lead_names)
     device = next(model.parameters()).device
-    x = torch.empty((count, channels, length), dtype=torch.float32)
+    draw: _FromLatents | _ByDiffusion
+    if isinstance(model, Generator):
+        if steps is not None or sampler != "ddpm":
+            raise ValueError(
+                f"sample: {type(model).__name__} draws in one pass, it takes neither steps nor a "
+                f"sampler; got steps={steps!r}, sampler={sampler!r}"
+            )
+        noise, length = _latents(model, noise, seed, count, length)
+        draw = _FromLatents(model, noise, device)
+    else:
+        if card.diffusion is None:
+            raise ValueError(f"sample: {type(model).__name__} has no noise schedule in its card")
+        if noise is not None:
+            raise ValueError(
+                "sample: noise is the latent of a GAN; for a diffusion model give a seed, or call "
+                "diffusion.sample with the draws"
+            )
+        assert seed is not None
+        length = card.length if length is None else _positive("length", length)
+        shape = (len(card.lead_names), length)
+        schedule = diffusion.NoiseSchedule.linear(**_schedule(card.diffusion))
+        draw = _ByDiffusion(model, shape, schedule, sampler, steps, seed, device)
+
+    x = torch.empty((count, len(card.lead_names), length), dtype=torch.float32)
     training = model.training
     model.eval()
     bar = tqdm(
-        total=-(-count // batch_size) * (steps or schedule.T),
+        total=-(-count // batch_size) * draw.evaluations,
         desc=f"{count} record{'s' if count > 1 else ''}",
         unit="step",
         disable=not progress,
     )
     try:
-        with bar:
+        with bar, torch.no_grad():
             for first in range(0, count, batch_size):
                 records = range(first, min(first + batch_size, count))
-                drawn = diffusion.sample(
-                    model,
-                    (len(records), channels, length),
-                    rows[records.start : records.stop] if card.class_names else None,
-                    schedule,
-                    sampler=sampler,
-                    steps=steps,
-                    noise=_Noise((channels, length), seed, records, device),
-                    callback=lambda i, t, x, eps: bar.update(),
-                )
-                x[records.start : records.stop] = drawn
+                part = slice(records.start, records.stop)
+                x[part] = draw(records, rows[part] if card.class_names else None, bar.update)
     finally:
         model.train(training)
     x, leads = _to_leads(x / card.scale, card.lead_names)
-    return ECGBatch(x, leads, card.fs, rows, card.class_names, seed)
+    return ECGBatch(x, leads, card.fs, rows, card.class_names, seed, noise)
+
+
+@dataclass(frozen=True)
+class _ByDiffusion:
+    """Draws records by the reverse process."""
+
+    model: nn.Module
+    shape: tuple[int, int]
+    schedule: diffusion.NoiseSchedule
+    sampler: str
+    steps: int | None
+    seed: int
+    device: torch.device
+
+    @property
+    def evaluations(self) -> int:
+        return self.steps or self.schedule.T
+
+    def __call__(self, records: range, labels: Tensor | None, step: Callable[[], Any]) -> Tensor:
+        return diffusion.sample(
+            self.model,
+            (len(records), *self.shape),
+            labels,
+            self.schedule,
+            sampler=self.sampler,
+            steps=self.steps,
+            noise=_Noise(self.shape, self.seed, records, self.device),
+            callback=lambda i, t, x, eps: step(),
+        )
+
+
+@dataclass(frozen=True)
+class _FromLatents:
+    """Draws records by a GAN's generator."""
+
+    model: Generator
+    noise: Tensor
+    device: torch.device
+    evaluations: int = 1
+
+    def __call__(self, records: range, labels: Tensor | None, step: Callable[[], Any]) -> Tensor:
+        noise = self.noise[records.start : records.stop].to(self.device)
+        given = () if labels is None else (labels.to(self.device),)
+        x: Tensor = self.model(noise, *given)
+        step()
+        return x
+
+
+def _latents(
+    model: Generator, noise: Tensor | None, seed: int | None, count: int, length: Any
+) -> tuple[Tensor, int]:
+    """The latents ``(count, ...)`` of all records, on the CPU, and the samples of a signal."""
+    if noise is None:
+        assert seed is not None
+        card: Any = model.card
+        length = card.length if length is None else _positive("length", length)
+        shape = model.latent_shape(length)
+        noise = random.uniform(shape, seed=seed, records=range(count), draw=0)
+    elif seed is not None:
+        raise ValueError("sample: give a seed or noise, not both")
+    if not noise.is_floating_point():
+        raise TypeError(f"sample: noise must be floating, got {noise.dtype}")
+    samples = model.signal_length(noise.shape[1:])
+    if noise.shape[0] != count:
+        raise ValueError(f"sample: noise must hold n = {count} latents, got {noise.shape[0]}")
+    if length is not None and length != samples:
+        raise ValueError(
+            f"sample: length is {length}, but latents of shape {tuple(noise.shape[1:])} give "
+            f"{samples} samples"
+        )
+    return noise.detach().cpu().float(), samples
 
 
 @dataclass(frozen=True)

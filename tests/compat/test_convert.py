@@ -66,17 +66,13 @@ def test_published_sizes_are_read_off_the_shapes(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "title"),
     [
-        ("DSAT_ECG", "DSAT-ECG"),
-        ("cond_wavegan_star_ECG/G", r"WaveGAN\*, the generator"),
-        ("cond_wavegan_star_ECG/D", "discriminator"),
-        ("cond_pulse2pulse_ECG/G", "conditional Pulse2Pulse"),
-        ("cond_pulse2pulse_Sinusoid/D", "discriminator"),
-        ("WaveGAN_G_original_AI4HealthUOL", r"WaveGAN\*, the generator"),
-        ("P2P_G_original_AI4HealthUOL", "conditional Pulse2Pulse"),
+        ("DSAT_ECG", "DSAT-ECG, which this version of ecgcore cannot build"),
+        ("cond_wavegan_star_ECG/D", "the discriminator .* without its generator"),
+        ("cond_pulse2pulse_Sinusoid/D", "the discriminator .* without its generator"),
     ],
 )
 def test_models_that_cannot_be_built_are_named(name: str, title: str) -> None:
-    with pytest.raises(CheckpointError, match=f"{title}.*cannot build"):
+    with pytest.raises(CheckpointError, match=title):
         compat.convert_state_dict(on_meta(published(name)))
 
 
@@ -84,18 +80,9 @@ def test_other_models_are_known_without_the_fixtures() -> None:
     def tensors(*keys: str) -> dict[str, torch.Tensor]:
         return {key: torch.zeros(1) for key in keys}
 
-    generator = tensors("fc1.weight", "deconv_2.conv1d.weight", "bn_deconv2.embed.weight")
     critic = tensors("conv1.weight", "conv6.weight", "fc1.weight")
-    both = {
-        "modelG_state_dict": generator,
-        "modelD_state_dict": critic,
-        "optimizerG_state_dict": {},
-    }
-    with pytest.raises(CheckpointError, match=r"WaveGAN\*, the generator"):
-        compat.convert_state_dict(both)
-    deepfake = tensors("fc1.weight", "deconv_1.conv1d.weight", "conv_1.weight", "conv_6.weight")
-    with pytest.raises(CheckpointError, match="deepfake-ecg"):
-        compat.convert_state_dict({"stat_dict": deepfake})
+    with pytest.raises(CheckpointError, match="without its generator"):
+        compat.convert_state_dict(critic)
     dsat = tensors("residual_layer.residual_blocks.3.spade_2.fc1.weight")
     with pytest.raises(CheckpointError, match="DSAT-ECG"):
         compat.convert_state_dict(dsat)

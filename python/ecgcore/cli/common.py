@@ -90,5 +90,5 @@ def write_sheets(
                 batch.fs,
                 folder / f"{name}{suffix}",
                 leads=batch.leads,
-                title=f"{label}, record {i}, seed {batch.seed}",
+                title=batch.title(i),
             )

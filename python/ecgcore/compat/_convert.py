@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from ecgcore import models
 from ecgcore.compat._families import FAMILIES, Family, recognise
+from ecgcore.compat._gan import to_reference
 from ecgcore.compat._rules import rename, to_old_weight_norm
 from ecgcore.errors import CheckpointError
 from ecgcore.nn import SSKernelDiag
 
-DIFFUSION = {"T": 200, "beta_0": 0.0001, "beta_T": 0.02}
-"""The noise schedule of every published SSSD-ECG and DSAT-ECG."""
+NETWORKS = ("model", "generator", "discriminator")
+"""Sections of a config that describe networks."""
 
 # Names under which the authors' scripts put a state dict into the file, by the network it is.
 _WRAPPERS = {
@@ -62,20 +63,22 @@ def convert_state_dict(
     *,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
 ) -> tuple[str, dict[str, Any], dict[str, Tensor], Report]:
-    """Turn a checkpoint of SSSD-ECG or SynthECG into one of ours.
+    """Turn a checkpoint of SSSD-ECG, SynthECG or deepfake-ecg into one of ours.
 
     Args:
         state_dict: what ``torch.load`` gave: a state dict, or a dict that wraps one
-            (``model_state_dict`` beside the optimiser's and so on). Keys may carry the ``module.``
-            of ``DataParallel``; weight norm may be written in its old or its new form.
+            (``model_state_dict`` beside the optimiser's, ``modelG_state_dict`` and
+            ``modelD_state_dict``, and so on). Keys may carry the ``module.`` of ``DataParallel``;
+            weight norm may be written in its old or its new form.
         config: path or mapping, this project's sections or the original repository's. It tells what
             the tensors do not (the noise schedule above all: 200 steps, 1e-4 to 0.02 by default)
             and must not contradict what they do.
 
     Returns:
         ``(model_name, config, state_dict, report)``. ``models.from_config(config)`` builds the
-        model, which takes that ``state_dict``; ``model_name`` is its class. Tensors that need no
-        change are the given ones, not copies.
+        model, which takes that ``state_dict``; ``model_name`` is its class. Of a GAN it is the
+        generator, with the critic, if the checkpoint has it, as ``discriminator``. Tensors that
+        need no change are the given ones, not copies.
 
     Raises:
         CheckpointError: an unknown model, or one that this version cannot build; a key without a
@@ -85,26 +88,24 @@ def convert_state_dict(
     """
     networks, dropped = unwrap(state_dict)
     name = "generator" if "generator" in networks else next(iter(networks))
-    source, prefix = _without_prefix(networks[name])
+    source, prefix = _without_prefix(networks.pop(name))
     family = recognise(source)
     layout = family.layout
     if layout is None:
         raise CheckpointError(
-            f"the checkpoint holds {family.title}, which this version of ecgcore cannot build "
-            f"(it builds {', '.join(f.title for f in FAMILIES if f.layout is not None)})"
+            f"the checkpoint holds {family.title}, {family.why_not} "
+            f"(ecgcore opens {', '.join(f.title for f in FAMILIES if f.layout is not None)})"
         )
+    for other, tensors in networks.items():  # a critic goes with its generator
+        source |= {f"{other}.{key}": value for key, value in _without_prefix(tensors)[0].items()}
     given = _read_config(config, family)
     renamed = rename(layout.rules, source)
-    section = layout.infer(renamed.state, given.get("model", {}))
-    result = {
-        **given,
-        "model_name": family.model_name,
-        "diffusion": {**DIFFUSION, **given.get("diffusion", {})},
-        "model": section,
-    }
+    sections = layout.infer(renamed.state, given, source)
+    kept = {key: value for key, value in given.items() if key not in (*NETWORKS, "diffusion")}
+    result = {**kept, "model_name": family.model_name, **sections}
     model = _on_meta(result)
     targets = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    targets.update(layout.shapes(renamed.state, section))
+    targets.update(layout.shapes(renamed.state, sections))
     renamed.match(f"the {family.title} checkpoint", targets)
     report = Report(
         family.model_name,
@@ -125,13 +126,15 @@ def export_state_dict(
 
     Args:
         model: any module; the names of ours are the references' names, so what is left to do is the
-            weight norm and what they store without using it.
+            weight norm and what they store without using it. A GAN's generator comes without its
+            critic, which is exported by itself.
         weight_norm: names of weight-normalised weights: ``"old"``, ``weight_g`` and ``weight_v``,
             as in the original SSSD-ECG and in DSAT-ECG; ``"new"``, torch's parametrization, as in
             SynthECG's SSSD-ECG.
 
     Returns:
-        Contiguous tensors on the CPU, every number as it is in the model, ready for
+        Contiguous tensors on the CPU, every number as it is in the model (a layer that a GAN's
+        reference stores and never uses is zeros), ready for
         ``torch.save({"model_state_dict": ...}, path)``.
 
     Raises:
@@ -141,7 +144,7 @@ def export_state_dict(
         raise ValueError(
             f"export_state_dict: weight_norm must be 'old' or 'new', got {weight_norm!r}"
         )
-    state = model.state_dict()
+    state = to_reference(model) if isinstance(model, models.Generator) else model.state_dict()
     for name, module in model.named_modules():
         if isinstance(module, SSKernelDiag):  # kept by the reference beside the parts it uses
             state[f"{name}.A".removeprefix(".")] = torch.view_as_real(module.stored_matrix())

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ecgcore.compat import _sssd
+from ecgcore.compat import _gan, _sssd
 from ecgcore.compat._rules import Rule
 from ecgcore.errors import CheckpointError
 
@@ -23,16 +23,20 @@ class Layout:
     """How to read one family's state dict.
 
     Attributes:
-        rules: its keys to ours. infer: ``(state, given) -> section``: the config's ``model``
-        section from the renamed tensors
-            and the section that came with the checkpoint.
-        shapes: ``(state, section) -> shapes``: shapes that are the checkpoint's own, not the
-        config's.
+        rules: its keys to ours.
+        infer: ``(state, given, source) -> sections``: the sections of a config from the renamed
+            tensors, the config that came with the checkpoint, and the tensors as they came.
+        shapes: ``(state, sections) -> shapes``: shapes that are the checkpoint's own, not the
+            config's.
     """
 
     rules: Sequence[Rule]
-    infer: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]]
-    shapes: Callable[[Mapping[str, Tensor], Mapping[str, Any]], Mapping[str, tuple[int, ...]]]
+    infer: Callable[
+        [Mapping[str, Tensor], Mapping[str, Any], Mapping[str, Tensor]], dict[str, dict[str, Any]]
+    ]
+    shapes: Callable[[Mapping[str, Tensor], Mapping[str, Any]], Mapping[str, tuple[int, ...]]] = (
+        lambda state, sections: {}
+    )
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,14 @@ class Family:
         title: its name in the field.
         marks: patterns each of which some key matches as a whole.
         layout: how to read it; None where this version has no such model.
+        why_not: what is said where there is no layout.
     """
 
     model_name: str
     title: str
     marks: tuple[str, ...]
     layout: Layout | None = None
+    why_not: str = "which this version of ecgcore cannot build"
 
     def owns(self, keys: Iterable[str]) -> bool:
         keys = list(keys)
@@ -64,9 +70,9 @@ FAMILIES = (
         (r"residual_layer\.residual_blocks\.\d+\.S4[12]\..+",),
         Layout(
             rules=_sssd.RULES,
-            infer=_sssd.infer,
-            shapes=lambda state, section: _sssd.node_shapes(
-                _sssd.node_lengths(state, section.get("s4_lmax"))
+            infer=lambda state, given, source: _sssd.infer(state, given),
+            shapes=lambda state, sections: _sssd.node_shapes(
+                _sssd.node_lengths(state, sections["model"].get("s4_lmax"))
             ),
         ),
     ),
@@ -75,21 +81,26 @@ FAMILIES = (
         "CondP2PGenerator",
         "conditional Pulse2Pulse, the generator",
         (r"conv_1\.weight", r"deconv_2\.conv1d\.weight", r"bn_conv1\.embed\.weight"),
+        Layout(_gan.RULES, _gan.COND_P2P.infer),
     ),
     Family(
         "P2PGenerator",
         "unconditional Pulse2Pulse (deepfake-ecg)",
         (r"conv_6\.weight", r"deconv_1\.conv1d\.weight"),
+        Layout(_gan.DEEPFAKE_RULES, _gan.DEEPFAKE.infer),
     ),
     Family(
         "CondWaveGANGenerator",
         "conditional WaveGAN*, the generator",
         (r"fc1\.weight", r"deconv_2\.conv1d\.weight", r"bn_deconv2\.embed\.weight"),
+        Layout(_gan.WAVEGAN_RULES, _gan.WAVEGAN.infer),
     ),
     Family(
         "CondWaveGANDiscriminator",
         "the discriminator of WaveGAN* or Pulse2Pulse",
         (r"conv1\.weight", r"conv6\.weight", r"fc1\.weight"),
+        why_not="without its generator: it draws nothing. Its class takes these tensors by "
+        "load_state_dict",
     ),
 )
 

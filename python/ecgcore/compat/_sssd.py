@@ -23,16 +23,24 @@ _KERNEL = f"{_FIRST}.S41.s4_layer.kernel.kernel"
 _DIRECTION = "parametrizations.weight.original1"
 
 
-def infer(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``model`` section of the config: what the tensors show, then ``given``, then defaults.
+DIFFUSION = {"T": 200, "beta_0": 0.0001, "beta_T": 0.02}
+"""The noise schedule of every published SSSD-ECG and DSAT-ECG."""
+
+
+def infer(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The sections ``model`` and ``diffusion`` of a config: what the tensors show, then ``given``,
+    then defaults.
 
     Args:
         state: under our names.
-        given: the ``model`` section that came with the checkpoint, if any.
+        given: the config that came with the checkpoint, if any.
 
     Raises:
         CheckpointError: a needed tensor is missing, or ``given`` contradicts the tensors.
     """
+
+    diffusion = {**DIFFUSION, **given.get("diffusion", {})}
+    given = given.get("model", {})
 
     def shape(key: str, dims: int) -> tuple[int, ...]:
         if key not in state:
@@ -86,7 +94,7 @@ def infer(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, An
     section = {**given, **seen, "s4_lmax": max(lengths.values())}
     if any(length % 2 for length in lengths.values()):
         section.setdefault("odd_length", "reference")
-    return section
+    return {"diffusion": diffusion, "model": section}
 
 
 def node_lengths(state: Mapping[str, Tensor], s4_lmax: Any) -> dict[str, int]:

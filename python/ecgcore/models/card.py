@@ -74,15 +74,16 @@ class ModelCard:
         length: int,
         fs: float = 100.0,
         scale: float = 1.0,
+        basis: str = "I-aVF",
         diffusion: Mapping[str, float] | None = None,
     ) -> ModelCard:
         """The card of a checkpoint of SSSD-ECG or SynthECG, which stores none.
 
-        Eight channels are I, V1..V6, aVF, twelve the order of the npy files, other numbers are
-        ``ch0``, ``ch1``, ...; five classes are PTB-XL's superclasses, 71 its sorted SCP codes.
-        Those models draw millivolt.
+        Eight channels are the leads of ``basis`` (I, V1..V6, aVF), twelve the order of the npy
+        files, other numbers are ``ch0``, ``ch1``, ...; five classes are PTB-XL's superclasses, 71
+        its sorted SCP codes. Those models draw millivolt.
         """
-        by_channels = {8: BASES["I-aVF"], 12: REFERENCE_LEADS}
+        by_channels = {8: BASES[basis], 12: REFERENCE_LEADS}
         leads = by_channels.get(channels, tuple(f"ch{i}" for i in range(channels)))
         return cls(default_class_names(classes), leads, fs, length, scale, diffusion)
 

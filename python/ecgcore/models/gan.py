@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -27,13 +27,14 @@ class Generator(LeavesOut):
         config: the settings as a plain dict that :func:`ecgcore.models.from_config` takes.
         out_channels: channels of a signal.
         num_classes: columns of a label; 0 for a generator without classes.
-        usual_length: samples of a signal as the reference draws it.
+        usual: length in samples, sampling rate, model units per millivolt and lead basis of a
+            signal as the reference draws it.
         discriminator: the critic it is trained against, or None. It is a submodule: it moves, is
             saved and is copied with the generator.
     """
 
     Settings: ClassVar[type[GeneratorConfig]]
-    usual_length: ClassVar[int] = 1000
+    usual: ClassVar[Mapping[str, Any]] = {"length": 1000}
     discriminator: Critic | None
 
     def __init__(self, settings: GeneratorConfig, channels: int, classes: int) -> None:
@@ -47,6 +48,14 @@ class Generator(LeavesOut):
 
         Raises:
             ValueError: for a length that this generator cannot make; it names the nearest ones.
+        """
+        raise NotImplementedError
+
+    def signal_length(self, latent: Sequence[int]) -> int:
+        """Samples of the signal made of one record's latent of that shape.
+
+        Raises:
+            ValueError: for a shape that this generator cannot take.
         """
         raise NotImplementedError
 
@@ -101,7 +110,8 @@ def build_pair(
 ) -> Generator:
     """A generator, with its critic attached if the config has a section for one.
 
-    The critic judges signals of ``discriminator.length`` samples; without that key, of the data's
+    What stands in ``model`` counts for both, unless their own sections say otherwise. The critic
+    judges signals of ``discriminator.length`` samples; without that key, of the data's
     ``segment_length``; else of 1000.
 
     Raises:
@@ -110,16 +120,15 @@ def build_pair(
     common = config.get("model", {})
     known = [field.name for field in dataclasses.fields(generator.Settings)]
     check_keys("model", common, [key for key in known if key in COMMON])
-    for section in ("generator", CRITIC):
-        check_keys(section, [k for k in config.get(section, {}) if k in COMMON], [])
-    model = generator(**common, **config.get("generator", {}))
+    model = generator(**{**common, **config.get("generator", {})})
     if CRITIC not in config:
         return model
     settings = dict(config[CRITIC])
     if "segment_length" in config.get("dataset", {}):
         settings.setdefault("length", config["dataset"]["segment_length"])
-    model.discriminator = critic(**common, **settings)
-    model.config[CRITIC] = model.discriminator.config[CRITIC]
+    model.discriminator = critic(**{**common, **settings})
+    overriding = {key: value for key, value in settings.items() if key in COMMON}
+    model.config[CRITIC] = overriding | model.discriminator.config[CRITIC]
     try:
         model.latent_shape(model.discriminator.length)
     except ValueError as error:

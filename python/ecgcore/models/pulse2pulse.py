@@ -7,6 +7,7 @@ and Strodthoff (2023).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -77,16 +78,21 @@ class _UNet(Generator):
             )
         return self.out_channels, length
 
-    def _run(self, noise: Tensor, label: Tensor | None) -> Tensor:
-        # Lengths are halved (rounded up) on the way down and doubled on the way up; they meet where
+    def signal_length(self, latent: Sequence[int]) -> int:
+        """The latent's own, rounded up by up to nine samples: see :class:`~.gan.Generator`."""
+        # Lengths are halved (rounded up) on the way down and doubled on the way up. They meet where
         # the one after the first two steps, ceil(L / 10), holds whole numbers of the others.
-        step = self.samples
-        fits = noise.dim() == 3 and noise.shape[1] == self.out_channels and noise.shape[2] > 0
-        if not fits or -(-noise.shape[2] // 10) % (step // 10):
+        tenth = -(-latent[-1] // 10) if len(latent) == 2 else 0
+        if tenth < 1 or latent[0] != self.out_channels or tenth % (self.samples // 10):
             raise ValueError(
                 f"{type(self).__name__}: noise must have shape (B, {self.out_channels}, L) with L "
-                f"a multiple of {step}, or up to 9 less, got {tuple(noise.shape)}"
+                f"a multiple of {self.samples}, or up to 9 less, "
+                f"got ({', '.join(map(str, ('B', *latent)))})"
             )
+        return 10 * tenth
+
+    def _run(self, noise: Tensor, label: Tensor | None) -> Tensor:
+        self.signal_length(noise.shape[1:])
         conv: Any
         encoded = {0: noise.to(self.get_parameter("conv_1.weight").dtype)}
         for i, stride in enumerate(self.strides, start=1):
@@ -152,7 +158,12 @@ class P2PGenerator(_UNet):
         ConfigError: for values of a wrong type, NaN, or out of range.
     """
 
-    usual_length = 5000
+    usual: ClassVar[dict[str, Any]] = {
+        "length": 5000,
+        "fs": 500.0,
+        "scale": 1 / 6,
+        "basis": "I-II",
+    }
 
     Settings = P2PConfig
 

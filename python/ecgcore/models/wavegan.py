@@ -6,6 +6,7 @@ normalisation by Lopez Alcaraz and Strodthoff (2023).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -64,6 +65,15 @@ class CondWaveGANGenerator(Generator):
             )
         return length // SAMPLES_PER_ROW, self.latent_dim
 
+    def signal_length(self, latent: Sequence[int]) -> int:
+        """125 samples per row: see :class:`~.gan.Generator`."""
+        if len(latent) != 2 or latent[0] < 1 or latent[1] != self.latent_dim:
+            raise ValueError(
+                f"CondWaveGANGenerator: noise must have shape (B, rows, {self.latent_dim}), "
+                f"got ({', '.join(map(str, ('B', *latent)))})"
+            )
+        return SAMPLES_PER_ROW * latent[0]
+
     def forward(self, noise: Tensor, label: Tensor) -> Tensor:
         """Signals ``(B, num_channels, 125 rows)`` in [-1, 1].
 
@@ -74,11 +84,7 @@ class CondWaveGANGenerator(Generator):
         Raises:
             ValueError: for shapes that do not fit.
         """
-        if noise.dim() != 3 or noise.shape[1] < 1 or noise.shape[2] != self.latent_dim:
-            raise ValueError(
-                f"CondWaveGANGenerator: noise must have shape (B, rows, {self.latent_dim}), "
-                f"got {tuple(noise.shape)}"
-            )
+        self.signal_length(noise.shape[1:])
         batch, rows, _ = noise.shape
         dtype = self.fc1.weight.dtype
         label = self._checked_label(label, batch, dtype)
