@@ -137,6 +137,51 @@ def test_sample_names_the_classes_there_are(run: Path, tmp_path: Path, capsys: A
     assert not (tmp_path / "s").exists()
 
 
+@pytest.fixture(scope="module")
+def gan_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained GAN, made by the command."""
+    out = tmp_path_factory.mktemp("runs") / "gan"
+    config = str(ROOT / "configs" / "test_gan.json")
+    assert main(["train", config, "--out", str(out), "--device", "cpu", "--epochs", "2"]) == 0
+    return out
+
+
+def test_a_gan_is_trained_and_sampled(gan_run: Path, tmp_path: Path, capsys: Any) -> None:
+    assert {p.name for p in gan_run.iterdir()} == {
+        *("config.json", "log.jsonl", "checkpoint.safetensors", "train_state.pt")
+    }
+    last = (gan_run / "log.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["step"] == 5  # two epochs of ten records in batches of four
+    out = tmp_path / "samples"
+    arguments = ["sample", str(gan_run), "--labels", "MI,NORM+CD", "-n", "3", "--out", str(out)]
+    assert main([*arguments, "--seed", "5"]) == 0
+    assert np.load(out / "train_data.npy").shape == (3, 12, 250)
+    assert (out / "001_CD+NORM.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    for wrong, message in (
+        (["--steps", "9"], "takes neither steps nor a sampler; got steps=9"),
+        (["--length", "300"], "length must be a multiple of 125, got 300; the next ones are 250"),
+    ):
+        assert main([*arguments, *wrong, "--force"]) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_convert_keeps_both_networks_of_a_gan(gan_run: Path, tmp_path: Path, capsys: Any) -> None:
+    model: Any = ecgcore.load(gan_run)
+    content = {
+        "modelG_state_dict": ecgcore.compat.export_state_dict(model),
+        "modelD_state_dict": ecgcore.compat.export_state_dict(model.discriminator),
+    }
+    torch.save(content, tmp_path / "3.pkl")
+    (tmp_path / "3.json").write_text(json.dumps(model.config))
+    assert main(["convert", str(tmp_path / "3.pkl")]) == 0
+    assert "dropped deconv_2.Conv1dTrans.weight: built and stored" in capsys.readouterr().out
+    converted = ecgcore.load(tmp_path / "3.safetensors").state_dict()
+    assert all(torch.equal(value, converted[key]) for key, value in model.state_dict().items())
+
+
 def test_plot_draws_arrays_and_records(tmp_path: Path, capsys: Any) -> None:
     x, _ = data.simulate(2, seed=0)
     np.save(tmp_path / "a.npy", data.reorder_leads(x, data.LEADS, data.REFERENCE_LEADS))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ecgcore.cli import main
-from ecgcore.diffusion.launch import Plan
 from ecgcore.train import read_log
+from ecgcore.train.launch import Plan
 from support import ROOT, need_shared
 
 TINY = ["--config", str(ROOT / "configs" / "test.json"), "--max-steps", "3", "-n", "5"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ecgcore.diffusion.launch import Plan
+from ecgcore.train.launch import Plan
 from support import ROOT
 
 

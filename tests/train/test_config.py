@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from ecgcore.diffusion.launch import Plan
 from ecgcore.errors import ConfigError
 from ecgcore.train import DataConfig, TrainConfig, read_section, write_section
+from ecgcore.train.launch import Plan
 from support import ROOT
 
 REFERENCE_TRAIN = {

@@ -4,47 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from ecgcore import checkpoint
-from ecgcore.diffusion.launch import Plan, build_model, train
 from ecgcore.errors import CheckpointError, ConfigError
 from ecgcore.train import EMA, Progress, RunFolder, TrainingDiverged, read_log
+from ecgcore.train.launch import Plan, build_model, train
+from train_checks import assert_same_run, state, stop_at
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return torch.load(run / "train_state.pt", weights_only=True)["model"]
-
-
-def assert_same_run(a: Path, b: Path) -> None:
-    """Bit for bit: weights, optimiser, averages, what is sampled from; the log but for times."""
-    first, second = (torch.load(run / "train_state.pt", weights_only=True) for run in (a, b))
-    assert first["step"] == second["step"]
-    for part in ("model", "average"):
-        for key, value in first[part].items():
-            assert torch.equal(torch.as_tensor(value), torch.as_tensor(second[part][key])), key
-    for index, entries in first["optimizer"]["state"].items():
-        for key, value in entries.items():
-            assert torch.equal(value, second["optimizer"]["state"][index][key]), (index, key)
-    sampled, resampled = (checkpoint.load(run).state_dict() for run in (a, b))
-    assert all(torch.equal(value, resampled[key]) for key, value in sampled.items())
-    logs = [[{**line, "seconds": 0} for line in read_log(run)] for run in (a, b)]
-    assert logs[0] == logs[1]
-
-
-def stop_at(step: int, number: int = signal.SIGINT) -> Any:
-    def callback(progress: Progress) -> None:
-        if progress.step == step:
-            os.kill(os.getpid(), number)
-
-    return callback
+    return state(run)["model"]
 
 
 def test_a_seed_decides_everything(plan: Plan, tmp_path: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,25 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from ecgcore.diffusion.launch import Plan, train
 from ecgcore.train import read_log
+from ecgcore.train.launch import Plan, train
 from support import ROOT
+from train_checks import command, environment, state
 
 CONFIG = str(ROOT / "configs" / "test.json")
-
-
-def command(*arguments: str, torchrun: int = 0) -> list[str]:
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={torchrun}"]
-    return [sys.executable, *(launcher if torchrun else []), "-m", "ecgcore", *arguments]
-
-
-def environment(**extra: str) -> dict[str, str]:
-    path = os.pathsep.join([str(ROOT / "python"), os.environ.get("PYTHONPATH", "")])
-    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | extra
-
-
-def state(run: Path) -> dict[str, Any]:
-    return torch.load(run / "train_state.pt", weights_only=True)
 
 
 @pytest.mark.slow

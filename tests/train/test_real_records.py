@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from ecgcore import checkpoint, data
-from ecgcore.diffusion.launch import Plan, train
 from ecgcore.train import Progress, read_log
+from ecgcore.train.launch import Plan, train
 from support import need_shared
 
 

@@ -82,7 +82,7 @@ def test_a_model_that_does_not_fit_the_data_is_told_so() -> None:
         ConfigError, match=r"label_embed_classes is 71 but the data has 5 classes \(CD"
     ):
         load_records(dataset, config, channels=8, classes=71)
-    with pytest.raises(ConfigError, match="in_channels: training on ECGs needs 8 or 12 channels"):
+    with pytest.raises(ConfigError, match="model: training on ECGs needs 8 or 12 channels"):
         load_records(dataset, config, channels=3, classes=5)
     with pytest.raises(
         ConfigError, match="segment_length is 2000 samples, but the records have 1000"

@@ -32,11 +32,11 @@ from ecgcore.cli.common import (
 from ecgcore.cli.demo_report import Demo, Draw, write_report
 from ecgcore.cli.train import TrainingBar
 from ecgcore.diffusion import NoiseSchedule
-from ecgcore.diffusion.launch import Plan, build_model, read_records, train
 from ecgcore.diffusion.starts import class_starts
 from ecgcore.errors import DataError
 from ecgcore.sampling import ECGBatch, sample
 from ecgcore.train import Records, World, open_dataset, read_log
+from ecgcore.train.launch import Plan, build_model, read_records, train
 from ecgcore.train.records import Dataset, simulated
 
 UNSEEN = 100

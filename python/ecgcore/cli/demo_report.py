@@ -14,8 +14,8 @@ from torch import Tensor
 import ecgcore
 from ecgcore import report
 from ecgcore.data.quality import THRESHOLDS, judge
-from ecgcore.diffusion.launch import Plan
 from ecgcore.sampling import ECGBatch
+from ecgcore.train.launch import Plan
 
 _FIGURES = {
     "heart_rate": "heart rate, median (per minute)",

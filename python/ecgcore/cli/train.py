@@ -1,4 +1,4 @@
-"""Train a diffusion model from a JSON config, or go on with a run that was stopped.
+"""Train a diffusion model or a GAN from a JSON config, or go on with a run that was stopped.
 
 The run folder (--out) gets config.json, log.jsonl, checkpoint.safetensors (what `ecgcore sample`
 reads) and train_state.pt. Ctrl-C ends the run after the step in progress and saves it; the same
@@ -16,8 +16,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ecgcore.cli.common import INTERRUPTED, add_device, positive, resolve_device, whole_number
-from ecgcore.diffusion.launch import Plan, train
 from ecgcore.train import Progress, connect
+from ecgcore.train.launch import Plan, train
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,8 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         init=arguments.init,
     )
     if arguments.epochs is not None:
-        limit = {"epochs": arguments.epochs, "n_iters": None}
-        plan = replace(plan, train=replace(plan.train, **limit))
+        plan = replace(plan, train=plan.train.with_epochs(arguments.epochs))
     out = Path(arguments.out or Path("runs") / Path(arguments.config).stem)
     with connect(resolve_device(arguments.device)) as world, TrainingBar(show=world.first) as bar:
         _, progress = train(

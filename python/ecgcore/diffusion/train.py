@@ -5,7 +5,6 @@ up again.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,15 +13,14 @@ from torch import Tensor, nn
 
 from ecgcore.diffusion.loss import loss as diffusion_loss
 from ecgcore.diffusion.schedule import NoiseSchedule
-from ecgcore.errors import ConfigError
 from ecgcore.train.config import TrainConfig
 from ecgcore.train.distributed import World
 from ecgcore.train.ema import EMA
-from ecgcore.train.interrupt import StopRequest
-from ecgcore.train.keeper import Keeper, Progress, TrainingDiverged
+from ecgcore.train.keeper import Keeper, Progress, Step, TrainingDiverged
+from ecgcore.train.loop import check_batch, run_steps
 from ecgcore.train.records import Records
 from ecgcore.train.run import RunFolder
-from ecgcore.train.seeds import derived_seed, generator
+from ecgcore.train.seeds import generator
 from ecgcore.train.state import TrainState
 
 
@@ -111,11 +109,7 @@ def fit(
         ConfigError, CheckpointError: the folder holds another run, or a state that cannot be read.
     """
     world = world or World()
-    if config.batch_size % world.size:
-        raise ConfigError(
-            f"train.batch_size: expected a multiple of the number of processes ({world.size}), "
-            f"got {config.batch_size}"
-        )
+    check_batch(config, world)
     model.to(world.device).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
@@ -125,32 +119,18 @@ def fit(
         run, state, config, run_config=run_config or {}, records=len(records), world=world
     )
     progress = keeper.open(resume=resume and config.ckpt_iter == "max")
-
     network = world.wrap(model)
-    devices = [world.device] if world.device.type == "cuda" else []
-    with StopRequest() as stop, torch.random.fork_rng(devices):
-        while progress.fraction < 1 and not progress.interrupted:
-            began = time.perf_counter()
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate_at(state.step, progress.fraction)
-            torch.manual_seed(derived_seed(config.seed, f"dropout {world.rank}", state.step))
-            x, label = records.batch(state.step, config.batch_size, config.seed)
-            random = generator(config.seed, "noise", state.step)
-            steps, noise = draw_noise(x, schedule, random, stratified=config.stratified_steps)
-            try:
-                loss, norm = training_step(
-                    network, optimizer, schedule, *world.share(x, label, steps, noise),
-                    grad_clip=config.grad_clip, mean=world.mean,
-                )  # fmt: skip
-            except TrainingDiverged as error:
-                raise keeper.explain(error) from None
-            if average is not None:
-                average.update()
-            seconds, stopping = world.mean(time.perf_counter() - began, float(stop.signal or 0))
-            state.seconds += seconds
-            progress = keeper.after_step(loss, norm, interrupted=stopping > 0)
-            if callback is not None:
-                callback(progress)
-    if average is not None and not progress.interrupted:
-        average.copy_to_model()
-    return progress
+
+    def update(step: int) -> Step:
+        x, label = records.batch(step, config.batch_size, config.seed)
+        random = generator(config.seed, "noise", step)
+        steps, noise = draw_noise(x, schedule, random, stratified=config.stratified_steps)
+        made = training_step(
+            network, optimizer, schedule, *world.share(x, label, steps, noise),
+            grad_clip=config.grad_clip, mean=world.mean,
+        )  # fmt: skip
+        if average is not None:
+            average.update()
+        return Step(*made)
+
+    return run_steps(update, state, keeper, config, progress, world=world, callback=callback)

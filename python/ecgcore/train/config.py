@@ -11,14 +11,15 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from ecgcore.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained. The first group of keys is the reference's, the second is ours.
+    """How a diffusion model is trained. The first group of keys is the reference's, the second is
+    ours.
 
     ``n_iters`` counts epochs, as it does in the reference; ``epochs`` is the same key under its
     right name. The run ends at the first of ``epochs``, ``max_steps`` and ``max_minutes`` that is
@@ -61,11 +62,14 @@ class TrainConfig:
     ckpt_minutes: float = 10.0
     """A checkpoint is also written when this much time has passed since the last one."""
 
+    EPOCH_KEYS: ClassVar[tuple[str, ...]] = ("epochs", "n_iters")
+    """Names of one setting, the number of epochs."""
+
     def __post_init__(self) -> None:
         _check(self, "learning_rate", self.learning_rate > 0, "positive")
         for name in ("batch_size", "log_interval", "ckpt_interval"):
             _check(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("n_iters", "epochs", "max_steps"):
+        for name in (*self.EPOCH_KEYS, "max_steps"):
             value = getattr(self, name)
             _check(self, name, value is None or value >= 1, "at least 1")
         for name in ("max_minutes", "grad_clip"):
@@ -78,25 +82,30 @@ class TrainConfig:
         _check(
             self, "ckpt_iter", self.ckpt_iter in ("max", -1), "'max' (continue), -1 (start anew)"
         )
-        if self.n_iters is not None and self.epochs is not None and self.n_iters != self.epochs:
-            raise ConfigError(
-                f"train: n_iters ({self.n_iters}) and epochs ({self.epochs}) are two names of one "
-                "setting; give one of them"
-            )
+        given = {name: getattr(self, name) for name in reversed(self.EPOCH_KEYS)}
+        given = {name: value for name, value in given.items() if value is not None}
+        if len(set(given.values())) > 1:
+            names = " and ".join(f"{name} ({value})" for name, value in given.items())
+            raise ConfigError(f"train: {names} are two names of one setting; give one of them")
 
     def steps(self, records: int) -> int | None:
         """Number of steps for a data set of ``records`` records; None if only ``max_minutes`` ends
         the run.
         """
         limits = [] if self.max_steps is None else [self.max_steps]
-        epochs = self.epochs if self.epochs is not None else self.n_iters
-        if epochs is not None:
-            limits.append(max(1, epochs * records // self.batch_size))
+        for name in self.EPOCH_KEYS:
+            if (epochs := getattr(self, name)) is not None:
+                limits.append(max(1, epochs * records // self.batch_size))
         if not limits and self.max_minutes is None:
             raise ConfigError(
                 "train: nothing says when to stop; give epochs, max_steps or max_minutes"
             )
         return min(limits, default=None)
+
+    def with_epochs(self, epochs: int) -> Self:
+        """A copy with another number of epochs, whatever name it had."""
+        changes: dict[str, Any] = dict.fromkeys(self.EPOCH_KEYS)
+        return dataclasses.replace(self, **changes | {"epochs": epochs})
 
     def learning_rate_at(self, step: int, fraction: float) -> float:
         """Learning rate of ``step`` (from 0) when ``fraction`` (0..1) of the run is done."""
@@ -150,7 +159,7 @@ class DataConfig:
             _check(self, name, getattr(self, name) >= 0, "0 or more", "dataset")
 
 
-Section = TypeVar("Section", TrainConfig, DataConfig)
+Section = TypeVar("Section", bound=TrainConfig | DataConfig)
 
 
 def read_section(kind: type[Section], values: Mapping[str, Any], name: str) -> Section:
@@ -158,6 +167,7 @@ def read_section(kind: type[Section], values: Mapping[str, Any], name: str) -> S
     naming it.
     """
     hints = typing.get_type_hints(kind)
+    hints = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
     checked: dict[str, Any] = {}
     for key, value in values.items():
         if key not in hints:

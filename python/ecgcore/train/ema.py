@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -15,13 +15,17 @@ class EMA:
 
     The decay rises as ``d = min(decay, (1 + k) / (10 + k))`` with the number ``k`` of updates made,
     so that the average forgets the initial weights (Tarvainen & Valpola, 2017, use the same idea).
-    Buffers are not averaged.
+    Buffers are not averaged. ``weights`` names the parameters to average, where those are not all
+    of the model's.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(
+        self, model: nn.Module, decay: float, weights: Mapping[str, nn.Parameter] | None = None
+    ) -> None:
         self.decay = decay
         self.updates = 0
-        self._weights = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        named = dict(model.named_parameters()) if weights is None else weights
+        self._weights = [(n, p) for n, p in named.items() if p.requires_grad]
         self._average = [p.detach().clone() for _, p in self._weights]
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ecgcore.errors import EcgcoreError
@@ -18,6 +18,21 @@ from ecgcore.train.state import TrainState
 
 class TrainingDiverged(EcgcoreError):
     """The loss or its gradient is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of a trainer saw.
+
+    Attributes:
+        loss: of the step; the log has the mean since its last line.
+        gradient_norm: of the gradient, before clipping.
+        figures: further numbers for the log, by name.
+    """
+
+    loss: float
+    gradient_norm: float
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,15 +101,15 @@ class Keeper:
             interrupted=interrupted,
         )
 
-    def after_step(self, loss: float, gradient_norm: float, *, interrupted: bool) -> Progress:
+    def after_step(self, made: Step, *, interrupted: bool) -> Progress:
         """Count the step just made; log and save what is due."""
         self._state.step += 1
-        self._state.losses.append(loss)
+        self._state.losses.append(made.loss)
         progress = self.progress(interrupted=interrupted)
         finished = progress.fraction >= 1
         if progress.step % self._config.log_interval == 0 or finished:
             if self._run is not None and self._world.first:
-                self._log(self._run, progress, gradient_norm)
+                self._log(self._run, progress, made)
             self._state.losses.clear()
         if finished or interrupted or self._checkpoint_due(progress):
             self._save(progress)
@@ -117,15 +132,16 @@ class Keeper:
         by_epochs = epochs >= self._config.ckpt_interval and affordable
         return by_epochs or elapsed >= 60 * self._config.ckpt_minutes
 
-    def _log(self, run: RunFolder, progress: Progress, gradient_norm: float) -> None:
+    def _log(self, run: RunFolder, progress: Progress, made: Step) -> None:
         losses = self._state.losses
         run.log(
             step=progress.step,
             epoch=round(progress.epoch, 4),
             loss=sum(losses) / len(losses),
             learning_rate=self._state.optimizer.param_groups[0]["lr"],
-            gradient_norm=gradient_norm,
+            gradient_norm=made.gradient_norm,
             seconds=round(progress.seconds, 3),
+            **made.figures,
         )
 
     def _save(self, progress: Progress) -> None:

@@ -204,7 +204,7 @@ def _channel_names(channels: int, config: DataConfig) -> tuple[str, ...]:
         return data.BASES[config.basis]
     if channels == 12:
         return tuple(data.REFERENCE_LEADS)
-    raise ConfigError(f"model.in_channels: training on ECGs needs 8 or 12 channels, got {channels}")
+    raise ConfigError(f"model: training on ECGs needs 8 or 12 channels, got {channels}")
 
 
 def _to_channels(signal: Tensor, leads: tuple[str, ...], config: DataConfig) -> Tensor:

@@ -20,7 +20,7 @@ STATE_FORMAT = 1
 # Settings that may differ between the parts of one run: they decide when it ends and what it
 # writes, not its steps.
 _FREE = {
-    "train": {"n_iters", "epochs", "max_steps", "max_minutes", "log_interval",
+    "train": {"n_iters", "n_epochs", "epochs", "max_steps", "max_minutes", "log_interval",
               "ckpt_iter", "ckpt_interval", "ckpt_minutes", "classifier_path"},
     "dataset": {"data_directory"},
 }  # fmt: skip
@@ -119,7 +119,8 @@ def read_log(run: str | Path) -> list[dict[str, Any]]:
 def _binding(config: Mapping[str, Any]) -> dict[str, Any]:
     """``section.key`` to value: the settings that a resumed run shares with its beginning."""
     flat: dict[str, Any] = {}
-    for section in ("model_name", "diffusion", "model", "train", "dataset"):
+    sections = ("diffusion", "model", "generator", "discriminator", "train", "dataset")
+    for section in ("model_name", *sections):
         values = config.get(section)
         if isinstance(values, Mapping):
             free = _FREE.get(section, set())

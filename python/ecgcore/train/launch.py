@@ -6,16 +6,18 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
-from ecgcore import checkpoint, compat, models, sampling
-from ecgcore.diffusion.schedule import NoiseSchedule
-from ecgcore.diffusion.train import fit
+from ecgcore import checkpoint, compat, diffusion, models, sampling
+from ecgcore.diffusion.train import fit as fit_diffusion
 from ecgcore.errors import ConfigError
+from ecgcore.gan.config import GANTrainConfig
+from ecgcore.gan.train import fit as fit_gan
 from ecgcore.models.card import ModelCard
+from ecgcore.models.gan import CRITIC
 from ecgcore.train.config import DataConfig, TrainConfig, read_section, write_section
 from ecgcore.train.distributed import World
 from ecgcore.train.keeper import Progress
@@ -28,7 +30,7 @@ class Plan:
     """A config file, read and checked, before anything is built."""
 
     model: dict[str, Any]
-    """``model_name``, ``model`` and ``diffusion``, as ``models.from_config`` takes them."""
+    """``model_name`` and the model's sections, as ``models.from_config`` takes them."""
     train: TrainConfig
     data: DataConfig
 
@@ -41,20 +43,29 @@ class Plan:
             ConfigError: for a section that is missing, an unknown key, an unusable value.
         """
         values = models.read_config(config)
-        for section in ("model", "diffusion", "train"):
+        name = values["model_name"]
+        if name == "P2PGenerator":
+            raise ConfigError("P2PGenerator has no critic here to be trained against")
+        is_gan = name in models.GANS
+        needed = ("model", "train") if is_gan else ("model", "diffusion", "train")
+        for section in needed:
             if section not in values:
+                kind = "GAN" if is_gan else "diffusion model"
                 raise ConfigError(
-                    f"the config has no section {section!r}; "
-                    "a diffusion model needs model, diffusion and train"
+                    f"the config has no section {section!r}; a {kind} needs "
+                    f"{', '.join(needed[:-1])} and {needed[-1]}"
                 )
+        data = read_section(DataConfig, values.get("dataset", {}), "dataset")
+        sections = {section: values[section] for section in compat.NETWORKS if section in values}
+        if is_gan:
+            length = {"length": data.segment_length}
+            sections["discriminator"] = length | sections.get("discriminator", {})
+        else:
+            sections["diffusion"] = compat.DIFFUSION | values["diffusion"]
         return cls(
-            model={
-                "model_name": values["model_name"],
-                "model": values["model"],
-                "diffusion": compat.DIFFUSION | values["diffusion"],
-            },
-            train=read_section(TrainConfig, values["train"], "train"),
-            data=read_section(DataConfig, values.get("dataset", {}), "dataset"),
+            model={"model_name": name, **sections},
+            train=read_section(GANTrainConfig if is_gan else TrainConfig, values["train"], "train"),
+            data=data,
         )
 
     def replace(self, *, data: Mapping[str, Any] | None = None, **train: Any) -> Plan:
@@ -80,6 +91,9 @@ def build_model(plan: Plan, *, init: bool = True) -> nn.Module:
     if init and plan.train.init is not None:
         source = checkpoint.load(plan.train.init)
         theirs, ours = source.state_dict(), model.state_dict()
+        if isinstance(source, models.Generator) and source.discriminator is None:
+            # Weights of a generator alone: the critic keeps its new ones.
+            ours = {key: value for key, value in ours.items() if not key.startswith(CRITIC)}
         wrong = [k for k in ours.keys() | theirs.keys() if _shape(ours, k) != _shape(theirs, k)]
         if wrong:
             key = min(wrong)
@@ -101,12 +115,12 @@ def read_records(
     limit: int | None = None,
 ) -> Records:
     """The records of ``dataset`` (default: the plan's own) as ``model`` wants them."""
-    section = cast(dict[str, Any], model.config)["model"]
+    sizes: Any = model
     return load_records(
         open_dataset(plan.data) if dataset is None else dataset,
         plan.data,
-        channels=section["in_channels"],
-        classes=section["label_embed_classes"],
+        channels=sizes.out_channels,
+        classes=sizes.num_classes,
         limit=limit,
         progress=progress,
     )
@@ -146,25 +160,25 @@ def train(
     run = RunFolder(out)
     model = build_model(plan, init=not (resume and run.state_path.exists()))
     records = data if isinstance(data, Records) else read_records(plan, model, data, reading)
-    schedule = NoiseSchedule.linear(**plan.model["diffusion"])
+    schedule = plan.model.get("diffusion")
     model.card = ModelCard(  # type: ignore[assignment]
         class_names=records.class_names if records.y.shape[1] else (),
         lead_names=records.lead_names,
         fs=records.fs,
         length=records.length,
         scale=records.scale,
-        diffusion=dict(plan.model["diffusion"]),
+        diffusion=schedule,
     )
     sampling.bind(model)
-    progress = fit(
-        model,
-        records,
-        schedule,
-        plan.train,
-        run=run,
-        run_config=plan.to_dict(),
-        resume=resume,
-        world=world,
-        callback=callback,
-    )
-    return model, progress
+    keeping: dict[str, Any] = {
+        "run": run,
+        "run_config": plan.to_dict(),
+        "resume": resume,
+        "world": world,
+        "callback": callback,
+    }
+    if isinstance(model, models.Generator):
+        assert isinstance(plan.train, GANTrainConfig)
+        return model, fit_gan(model, records, plan.train, **keeping)
+    steps = diffusion.NoiseSchedule.linear(**plan.model["diffusion"])
+    return model, fit_diffusion(model, records, steps, plan.train, **keeping)
