@@ -40,3 +40,44 @@ def test_every_scale_kernel_and_length_with_gradients(scale: int, k: int, L: int
     )
     for a, b in zip(found, expected, strict=True):
         assert relative_error(a, b) < 1e-13
+
+
+@pytest.mark.one_isa
+def test_no_repeated_sample_is_ever_stored() -> None:
+    """The largest tensor is the output: the upsampled input would be ten times that."""
+    x, weight = torch.randn(1, 40, 200), torch.randn(4, 40, 25)
+    sizes = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            out = func(*args, **(kwargs or {}))
+            sizes.extend(t.numel() for t in ([out] if isinstance(out, torch.Tensor) else out))
+            return out
+
+    with Watch():
+        ops.upsample_conv1d(x, weight, None, 5)
+    assert max(sizes) < 40 * 200 * 5 / 2
+
+
+@pytest.mark.one_isa
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": torch.randn(3, 4)}, r"x must have shape \(B, F_in, L\), got \(3, 4\)"),
+        ({"x": torch.randn(2, 3, 0)}, "L must be at least 1, got 0"),
+        ({"weight": torch.randn(5, 3, 4)}, r"with k odd, got \(5, 3, 4\)"),
+        ({"weight": torch.randn(5, 2, 3)}, r"weight must have shape \(F_out, F_in, k\).*\(5, 2, 3"),
+        ({"bias": torch.randn(4)}, r"bias must have shape \(F_out,\) = \(5,\), got \(4,\)"),
+        ({"bias": torch.randn(5).double()}, "bias must be float32, got float64"),
+        ({"scale": 0}, "scale must be at least 1, got 0"),
+    ],
+)
+def test_wrong_arguments_name_what_was_expected(change: dict[str, object], message: str) -> None:
+    arguments: dict[str, object] = {
+        "x": torch.randn(2, 3, 4),
+        "weight": torch.randn(5, 3, 3),
+        "bias": torch.randn(5),
+        "scale": 2,
+    }
+    with pytest.raises(ValueError, match=message):
+        ops.upsample_conv1d(**{**arguments, **change})  # type: ignore[arg-type]
