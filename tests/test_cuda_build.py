@@ -61,6 +61,12 @@ REGISTERS = {
     "PowerMoments": (112, 168),
     "VandermondeGradients": (168, 192),
     "DiagGradients": (152, 168),
+    "PhaseShuffle": (48, 48),
+    "BatchMoments": (48, 48),
+    "FeatureStatisticsOf": (72, 72),
+    "NormalizedRowSums": (64, 64),
+    "GradientMeans": (128, 144),
+    "OverElements": (64, 64),
 }
 # From sm_100 on, where one block less is asked for (block.cuh).
 REGISTERS_FROM_100 = REGISTERS | {
@@ -76,6 +82,8 @@ REGISTERS_FROM_100 = REGISTERS | {
     "VandermondeTransposeModes": (104, 168),
     "PowerModes": (88, 88),
     "DiagGradients": (152, 224),
+    "BatchMoments": (48, 56),
+    "NormalizedRowSums": (80, 104),
 }
 # Bytes stored and loaded for want of registers, where they are known: the price of another block on
 # the multiprocessor. Every other spill is a failure.

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "ecgcore/cuda/element.h"
 #include "ecgcore/cuda/emulator.h"
 #include "ecgcore/cuda/stream.h"
 
@@ -69,9 +70,42 @@ T* reals(ComplexArray<T>& array) {
   return reinterpret_cast<T*>(array.mutable_data());
 }
 
+// Signals of half precision travel as float and are rounded here, once, as torch would store them.
+template <class E>
+std::vector<E> elements(const Array<RealOf<E>>& from) {
+  std::vector<E> out(static_cast<size_t>(from.size()));
+  for (size_t i = 0; i < out.size(); ++i) {
+    cuda::store_element(out.data(), static_cast<int64_t>(i), from.data()[i]);
+  }
+  return out;
+}
+template <class E>
+Array<RealOf<E>> reals_of(const std::vector<E>& from, const std::vector<py::ssize_t>& shape) {
+  auto out = poisoned<RealOf<E>>(shape);
+  for (size_t i = 0; i < from.size(); ++i) {
+    out.mutable_data()[i] = cuda::load_element(from.data(), static_cast<int64_t>(i));
+  }
+  return out;
+}
+
+// body.template operator()<E>() for a dtype whose real type is T.
+template <class T, class Body>
+auto with_element(const std::string& dtype, const Body& body) {
+  if constexpr (sizeof(T) == sizeof(double)) {
+    if (dtype == "float64") return body.template operator()<double>();
+  } else {
+    if (dtype == "float32") return body.template operator()<float>();
+    if (dtype == "float16") return body.template operator()<Float16>();
+    if (dtype == "bfloat16") return body.template operator()<BFloat16>();
+  }
+  throw py::value_error("dtype '" + dtype + "' does not go with these arrays");
+}
+
 void bind_cauchy(py::module_& m);
+void bind_conditional_batch_norm(py::module_& m);
 void bind_diag(py::module_& m);
 void bind_nplr(py::module_& m);
+void bind_phase_shuffle(py::module_& m);
 void bind_s4_conv(py::module_& m);
 void bind_ssm_step(py::module_& m);
 void bind_vandermonde(py::module_& m);

@@ -7,24 +7,6 @@
 namespace ecg::emulate {
 namespace {
 
-// Signals of half precision travel as float and are rounded here, once, as torch would store them.
-template <class E>
-std::vector<E> elements(const Array<RealOf<E>>& from) {
-  std::vector<E> out(static_cast<size_t>(from.size()));
-  for (size_t i = 0; i < out.size(); ++i) {
-    cuda::store_element(out.data(), static_cast<int64_t>(i), from.data()[i]);
-  }
-  return out;
-}
-template <class E>
-Array<RealOf<E>> reals_of(const std::vector<E>& from, const std::vector<py::ssize_t>& shape) {
-  auto out = poisoned<RealOf<E>>(shape);
-  for (size_t i = 0; i < from.size(); ++i) {
-    out.mutable_data()[i] = cuda::load_element(from.data(), static_cast<int64_t>(i));
-  }
-  return out;
-}
-
 template <class E>
 py::array forward(const Array<RealOf<E>>& u, const ComplexArray<RealOf<E>>& spectrum,
                   const std::optional<Array<RealOf<E>>>& D, bool gelu, const Emulate& start) {
@@ -78,19 +60,6 @@ py::tuple backward(const Array<RealOf<E>>& grad, const Array<RealOf<E>>& u,
   auto scratch = poisoned<T>({cuda::s4_conv_backward_scratch(args)});
   check(cuda::s4_conv_backward_programs(args, scratch.mutable_data(), start));
   return py::make_tuple(reals_of<E>(du, shape), dspectrum, dD);
-}
-
-// body.template operator()<E>() for a dtype whose real type is T.
-template <class T, class Body>
-auto with_element(const std::string& dtype, const Body& body) {
-  if constexpr (sizeof(T) == sizeof(double)) {
-    if (dtype == "float64") return body.template operator()<double>();
-  } else {
-    if (dtype == "float32") return body.template operator()<float>();
-    if (dtype == "float16") return body.template operator()<Float16>();
-    if (dtype == "bfloat16") return body.template operator()<BFloat16>();
-  }
-  throw py::value_error("dtype '" + dtype + "' does not go with these arrays");
 }
 
 template <class T>

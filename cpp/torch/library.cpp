@@ -4,8 +4,10 @@
 #include "library.h"
 
 #include "ops/cauchy.h"
+#include "ops/conditional_batch_norm.h"
 #include "ops/diag.h"
 #include "ops/nplr.h"
+#include "ops/phase_shuffle.h"
 #include "ops/s4_conv.h"
 #include "ops/ssm_step.h"
 #include "ops/vandermonde.h"
@@ -40,6 +42,14 @@ void register_operators() {
   ops.def<diag_kernel<Cpu>>("diag_kernel", {"A", "B", "C", "dt", "L", "discretization"});
   ops.def<diag_kernel_backward<Cpu>>(
       "diag_kernel_backward", {"grad", "A", "B", "C", "dt", "L", "discretization", "wanted"});
+  ops.def<phase_shuffle<Cpu>>("phase_shuffle", {"x", "shifts"});
+  ops.def<phase_shuffle_adjoint<Cpu>>("phase_shuffle_adjoint", {"grad", "shifts"});
+  ops.def<conditional_batch_norm<Cpu>>(
+      "conditional_batch_norm",
+      {"x", "gamma", "beta", "running_mean", "running_var", "eps", "activation", "negative_slope"});
+  ops.def<conditional_batch_norm_backward<Cpu>>(
+      "conditional_batch_norm_backward", {"grad", "x", "gamma", "beta", "statistics", "training",
+                                          "activation", "negative_slope", "wanted"});
 
   static Library cpu = Library::kernels("ecgcore", Cpu::kKey);
   cpu.impl<cauchy<Cpu>>("cauchy");
@@ -58,6 +68,10 @@ void register_operators() {
   cpu.impl<vandermonde_transpose_backward<Cpu>>("vandermonde_transpose_backward");
   cpu.impl<diag_kernel<Cpu>>("diag_kernel");
   cpu.impl<diag_kernel_backward<Cpu>>("diag_kernel_backward");
+  cpu.impl<phase_shuffle<Cpu>>("phase_shuffle");
+  cpu.impl<phase_shuffle_adjoint<Cpu>>("phase_shuffle_adjoint");
+  cpu.impl<conditional_batch_norm<Cpu>>("conditional_batch_norm");
+  cpu.impl<conditional_batch_norm_backward<Cpu>>("conditional_batch_norm_backward");
 }
 
 }  // namespace ecg::torch_abi

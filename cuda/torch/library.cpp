@@ -5,8 +5,10 @@
 
 #include "backend_cuda.h"
 #include "cauchy.h"
+#include "conditional_batch_norm.h"
 #include "diag.h"
 #include "nplr.h"
+#include "phase_shuffle.h"
 #include "s4_conv.h"
 #include "ssm_step.h"
 #include "torch/register.h"
@@ -30,6 +32,10 @@ void register_cuda_kernels() {
   add<nplr_spectrum_backward<Cuda>>(cuda, "nplr_spectrum_backward");
   add<nplr_kernel<Cuda>>(cuda, "nplr_kernel");
   add<nplr_kernel_backward<Cuda>>(cuda, "nplr_kernel_backward");
+  add<phase_shuffle<Cuda>>(cuda, "phase_shuffle");
+  add<phase_shuffle_adjoint<Cuda>>(cuda, "phase_shuffle_adjoint");
+  add<conditional_batch_norm<Cuda>>(cuda, "conditional_batch_norm");
+  add<conditional_batch_norm_backward<Cuda>>(cuda, "conditional_batch_norm_backward");
   add<s4_conv<Cuda>>(cuda, "s4_conv");
   add<s4_conv_backward<Cuda>>(cuda, "s4_conv_backward");
   add<ssm_step<Cuda>>(cuda, "ssm_step");

@@ -16,14 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ecgcore.testing import check
+from ecgcore.testing import COMPOSED, check
 from ecgcore.testing.cases import (
     Case,
     CauchyCase,
+    ConditionalBatchNormCase,
     DiagCase,
     NplrCase,
     NplrKernelCase,
+    PhaseShuffleCase,
     S4ConvCase,
+    UpsampleConv1dCase,
     VandermondeCase,
     VandermondeTransposeCase,
 )
@@ -138,6 +141,28 @@ OPS: dict[str, st.SearchStrategy[Case]] = {
         tied=st.booleans(),
         grow=st.booleans(),
     ),
+    "phase_shuffle": st.builds(
+        PhaseShuffleCase, B=st.integers(0, 5), C=st.integers(0, 4), L=LENGTHS
+    ),
+    "conditional_batch_norm": st.builds(
+        ConditionalBatchNormCase,
+        B=st.integers(2, 6),  # one value a feature has a variance of zero
+        F=st.integers(0, 40),
+        L=LENGTHS,
+        training=st.booleans(),
+        activation=st.sampled_from([None, "relu", "leaky_relu", "tanh"]),
+        negative_slope=st.sampled_from([0.01, 0.2]),
+    ),
+    "upsample_conv1d": st.builds(
+        UpsampleConv1dCase,
+        B=st.integers(0, 3),
+        F_in=st.integers(1, 5),
+        F_out=st.integers(1, 5),
+        L=st.integers(1, 40),
+        scale=st.integers(1, 7),
+        k=st.integers(0, 14).map(lambda half: 2 * half + 1),
+        bias=st.booleans(),
+    ),
 }
 EACH_OP = pytest.mark.parametrize("op", OPS)
 DTYPES = st.sampled_from([torch.float32, torch.float64])
@@ -155,7 +180,11 @@ def without_torch_fft(case: Case) -> bool:
     return rest == 1
 
 
-SAME_BITS = {op: s.filter(without_torch_fft) for op, s in OPS.items() if op != "nplr_kernel"}
+SAME_BITS = {
+    op: s.filter(without_torch_fft)
+    for op, s in OPS.items()
+    if op != "nplr_kernel" and op not in COMPOSED
+}
 
 
 @EACH_OP

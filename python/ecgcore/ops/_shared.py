@@ -45,6 +45,29 @@ def check_shape(
     fail(op, f"{name} must have shape {symbols}{sizes}, got {tuple(value.shape)}")
 
 
+def check_operand(
+    op: str,
+    name: str,
+    value: Any,
+    dtype: torch.dtype,
+    device: torch.device,
+    symbols: str,
+    shape: tuple[int, ...],
+) -> None:
+    """All of the above for one operand; a single comparison where there is nothing to say."""
+    if (
+        isinstance(value, Tensor)
+        and value.dtype == dtype
+        and value.shape == shape
+        and value.device == device
+    ):
+        return
+    check_tensor(op, name, value)
+    check_dtype(op, name, value, dtype)
+    check_device(op, name, value, device)
+    check_shape(op, name, value, symbols, shape)
+
+
 def check_feature_shape(
     op: str,
     name: str,

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -50,7 +52,9 @@ def conditional_batch_norm(
     Returns:
         Like ``x``.
 
-    Differentiable once in ``x``, ``gamma`` and ``beta``; only what is needed is computed.
+    Differentiable once in ``x``, ``gamma`` and ``beta``; only what is needed is computed. Backward
+    keeps ``x`` and what lies before the activation is computed again. Deterministic for any number
+    of threads.
 
     Raises:
         TypeError: for arguments that are not tensors.
@@ -58,18 +62,21 @@ def conditional_batch_norm(
             value per feature in training.
     """
     _check(x, gamma, beta, running_mean, running_var, training, activation)
-    return conditional_batch_norm_reference(
-        x,
-        gamma,
-        beta,
-        running_mean,
-        running_var,
-        training=training,
-        momentum=momentum,
-        eps=eps,
-        activation=activation,
-        negative_slope=negative_slope,
+    y, statistics = torch.ops.ecgcore.conditional_batch_norm(
+        _shared.dense(x),
+        _shared.dense(gamma),
+        _shared.dense(beta),
+        None if training else _shared.dense(running_mean),
+        None if training else _shared.dense(running_var),
+        eps,
+        _ACTIVATIONS.index(activation),
+        negative_slope,
     )
+    if training and x.shape[0] > 0:
+        with torch.no_grad():
+            running_mean.lerp_(statistics[0], momentum)
+            running_var.lerp_(statistics[1], momentum)
+    return y
 
 
 def conditional_batch_norm_reference(
@@ -110,17 +117,11 @@ def _check(
     _shared.check_shape(op, "x", x, "(B, F, L)", (None, None, None))
     B, features, L = x.shape
     _shared.check_length(op, L)
-    rows, feature = ("(B, F)", (B, features)), ("(F,)", (features,))
-    for name, value, (symbols, shape) in (
-        ("gamma", gamma, rows),
-        ("beta", beta, rows),
-        ("running_mean", running_mean, feature),
-        ("running_var", running_var, feature),
-    ):
-        _shared.check_tensor(op, name, value)
-        _shared.check_dtype(op, name, value, x.dtype)
-        _shared.check_device(op, name, value, x.device)
-        _shared.check_shape(op, name, value, symbols, shape)
+    of_x = x.dtype, x.device
+    _shared.check_operand(op, "gamma", gamma, *of_x, "(B, F)", (B, features))
+    _shared.check_operand(op, "beta", beta, *of_x, "(B, F)", (B, features))
+    _shared.check_operand(op, "running_mean", running_mean, *of_x, "(F,)", (features,))
+    _shared.check_operand(op, "running_var", running_var, *of_x, "(F,)", (features,))
     if activation not in _ACTIVATIONS:
         _shared.fail(
             op, f"activation must be None, 'relu', 'leaky_relu' or 'tanh', got {activation!r}"
@@ -130,3 +131,63 @@ def _check(
             op,
             f"Expected more than 1 value per channel when training, got input size {x.shape}",
         )
+
+
+@torch.library.register_fake("ecgcore::conditional_batch_norm")
+def _fake(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    eps: float,
+    activation: int,
+    negative_slope: float,
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty((3, x.shape[1]))
+
+
+@torch.library.register_fake("ecgcore::conditional_batch_norm_backward")
+def _fake_backward(
+    grad: Tensor,
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    statistics: Tensor,
+    training: bool,
+    activation: int,
+    negative_slope: float,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    dx, dgamma, dbeta = (
+        value.new_empty(value.shape if want else (0,))
+        for value, want in zip((x, gamma, beta), wanted, strict=True)
+    )
+    return dx, dgamma, dbeta
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, gamma, beta, running_mean, _, _, ctx.activation, ctx.negative_slope = inputs
+    statistics = output[1]
+    ctx.mark_non_differentiable(statistics)
+    ctx.training = running_mean is None
+    ctx.save_for_backward(x, gamma, beta, statistics)
+
+
+def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    wanted = list(ctx.needs_input_grad[:3])
+    grads = torch.ops.ecgcore.conditional_batch_norm_backward(
+        _shared.dense(grad),
+        *ctx.saved_tensors,
+        ctx.training,
+        ctx.activation,
+        ctx.negative_slope,
+        wanted,
+    )
+    return *(g if want else None for g, want in zip(grads, wanted, strict=True)), *([None] * 5)
+
+
+torch.library.register_autograd(
+    "ecgcore::conditional_batch_norm", _backward, setup_context=_setup_context
+)
+_shared.refuse_double_backward("conditional_batch_norm")

@@ -6,7 +6,7 @@ The tests, the self-check on a GPU, ``ecgcore doctor`` and the benchmarks share 
 
 from __future__ import annotations
 
-from ecgcore.testing.cases import CASES, HALF_OPS, Case, cases
+from ecgcore.testing.cases import ANY_ORDER, CASES, COMPOSED, HALF_OPS, Case, cases
 from ecgcore.testing.compare import (
     Result,
     check,
@@ -17,7 +17,9 @@ from ecgcore.testing.compare import (
 )
 
 __all__ = [
+    "ANY_ORDER",
     "CASES",
+    "COMPOSED",
     "HALF_OPS",
     "Case",
     "Result",

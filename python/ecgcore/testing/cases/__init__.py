@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from ecgcore.testing.cases.base import COMPLEX, Case, Draw, stored_omega
 from ecgcore.testing.cases.cauchy import CAUCHY, CauchyCase
+from ecgcore.testing.cases.conditional_batch_norm import (
+    CONDITIONAL_BATCH_NORM,
+    ConditionalBatchNormCase,
+)
 from ecgcore.testing.cases.diag import DIAG_KERNEL, DiagCase
 from ecgcore.testing.cases.nplr import NPLR_KERNEL, NPLR_SPECTRUM, NplrCase, NplrKernelCase, legs
+from ecgcore.testing.cases.phase_shuffle import PHASE_SHUFFLE, PhaseShuffleCase
 from ecgcore.testing.cases.s4_conv import S4_CONV, S4ConvCase
 from ecgcore.testing.cases.ssm_step import SSM_STEP, SsmStepCase
+from ecgcore.testing.cases.upsample_conv1d import UPSAMPLE_CONV1D, UpsampleConv1dCase
 from ecgcore.testing.cases.vandermonde import (
     VANDERMONDE,
     VANDERMONDE_TRANSPOSE,
@@ -16,17 +22,22 @@ from ecgcore.testing.cases.vandermonde import (
 )
 
 __all__ = [
+    "ANY_ORDER",
     "CASES",
     "COMPLEX",
+    "COMPOSED",
     "HALF_OPS",
     "Case",
     "CauchyCase",
+    "ConditionalBatchNormCase",
     "DiagCase",
     "Draw",
     "NplrCase",
     "NplrKernelCase",
+    "PhaseShuffleCase",
     "S4ConvCase",
     "SsmStepCase",
+    "UpsampleConv1dCase",
     "VandermondeCase",
     "VandermondeTransposeCase",
     "cases",
@@ -43,11 +54,20 @@ CASES: dict[str, tuple[Case, ...]] = {
     "vandermonde": VANDERMONDE,
     "vandermonde_transpose": VANDERMONDE_TRANSPOSE,
     "diag_kernel": DIAG_KERNEL,
+    "phase_shuffle": PHASE_SHUFFLE,
+    "conditional_batch_norm": CONDITIONAL_BATCH_NORM,
+    "upsample_conv1d": UPSAMPLE_CONV1D,
 }
 """Op name to its cases."""
 
-HALF_OPS = frozenset({"s4_conv"})
+HALF_OPS = frozenset({"s4_conv", "phase_shuffle"})
 """Ops that take bfloat16 and float16 signals."""
+
+ANY_ORDER = frozenset({"phase_shuffle", "upsample_conv1d"})
+"""Ops that are differentiable any number of times."""
+
+COMPOSED = frozenset({"upsample_conv1d"})
+"""Ops made of torch's own: no native kernel, and torch's promises about bits."""
 
 
 def cases(op: str | None = None, *tags: str, without: str | None = None) -> list[Case]:

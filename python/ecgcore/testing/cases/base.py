@@ -35,6 +35,8 @@ class Case(ABC):
     differences)."""
 
     op: ClassVar[str] = ""
+    half: ClassVar[tuple[str, ...]] = ()
+    """Arguments that half precision is for; the others are then float32."""
     note: str = ""
     tags: frozenset[str] = field(default_factory=frozenset)
     limit: float | None = None
@@ -74,8 +76,8 @@ def _cast(value: Tensor, dtype: torch.dtype, case: Case, name: str) -> Tensor:
         return value.to(COMPLEX[dtype])
     if not value.is_floating_point():
         return value
-    if dtype.itemsize < 4 and not (case.op == "s4_conv" and name == "u"):
-        return value.to(torch.float32)  # only the signal itself is ever stored in half precision
+    if dtype.itemsize < 4 and name not in case.half:
+        return value.to(torch.float32)
     return value.to(dtype)
 
 

@@ -17,6 +17,7 @@ class S4ConvCase(Case):
     L``)."""
 
     op: ClassVar[str] = "s4_conv"
+    half: ClassVar[tuple[str, ...]] = ("u",)
     B: int
     H: int
     L: int
