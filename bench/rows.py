@@ -3,6 +3,7 @@ sizes over which time should grow in proportion."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,9 +22,19 @@ from ecgcore.testing.cases import (
     stored_omega,
 )
 from ecgcore.testing.compare import native
+from gan_rows import norm_rows, shuffle_rows, upsample_rows
 from measure import Row, Series, Variant
 
-OPS = ("cauchy", "diag_kernel", "nplr_kernel", "s4_conv", "vandermonde")
+OPS = (
+    "cauchy",
+    "conditional_batch_norm",
+    "diag_kernel",
+    "nplr_kernel",
+    "phase_shuffle",
+    "s4_conv",
+    "upsample_conv1d",
+    "vandermonde",
+)
 
 
 def _sums(keops: bool) -> dict[str, anchors.Sum]:
@@ -140,6 +151,13 @@ def rows(op: str | None, device: str, quick: bool, keops: bool) -> Iterable[Row]
         yield from vandermonde_rows(device, keops, H, N, L)
     if op in (None, "diag_kernel"):
         yield from diag_rows(device, keops, H, N, L)
+    for name, gan_rows in (
+        ("phase_shuffle", shuffle_rows),
+        ("conditional_batch_norm", norm_rows),
+        ("upsample_conv1d", upsample_rows),
+    ):
+        if op in (None, name):
+            yield from itertools.islice(gan_rows(device), 2 if quick else None)
 
 
 def series(op: str | None, device: str) -> Iterable[Series]:
