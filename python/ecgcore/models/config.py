@@ -72,53 +72,42 @@ def check_fields(
 
 
 @dataclass(frozen=True, kw_only=True)
-class SSSDConfig:
-    """Settings of :class:`ecgcore.models.SSSDECG`; the defaults are the reference's ECG model.
+class DenoiserConfig:
+    """What the settings of the diffusion models share; the defaults are the reference's ECG models.
 
     Raises:
         ConfigError: for values of a wrong type, NaN, or out of range.
     """
 
-    model_name: ClassVar[str] = "SSSDECG"
+    model_name: ClassVar[str]
+    lowest: ClassVar[Mapping[str, int]] = {
+        "diffusion_step_embed_dim_in": 4,
+        "label_embed_classes": 0,
+    }
+    even: ClassVar[tuple[str, ...]] = ("diffusion_step_embed_dim_in",)
+    switches: ClassVar[tuple[str, ...]] = ("exact_nodes", "conjugate_pairs")
+    """Fields of ours, left out of a config where they have their default."""
 
     in_channels: int = 8
     """channels of the noisy signal"""
     res_channels: int = 256
-    """width of the residual stream; the S4 layers work at twice that"""
+    """width of the residual stream; the layers over time work at twice that"""
     skip_channels: int = 256
-    num_res_layers: int = 36
+    num_res_layers: int
     out_channels: int = 8
     diffusion_step_embed_dim_in: int = 128
     """width of the sinusoidal step embedding, even and at least 4"""
     diffusion_step_embed_dim_mid: int = 512
     diffusion_step_embed_dim_out: int = 512
-    s4_lmax: int = 1000
-    """internal length of the S4 kernels, in samples"""
-    s4_d_state: int = 64
-    """state size ``N``, even"""
-    s4_dropout: float = 0.0
-    s4_bidirectional: bool = True
-    s4_layernorm: bool = True
     label_embed_classes: int = 0
     """classes; 0 makes a model without labels"""
     label_embed_dim: int = 128
-    exact_nodes: bool = False
-    """evaluate the S4 kernels at exact nodes, not at the reference's rounded, stored ones"""
-    odd_length: str = "exact"
-    """``"reference"`` reproduces the reference's kernel at odd ``s4_lmax``"""
-    conjugate_pairs: bool = True
-    """``False`` for a model trained with the half sum of the reference's pure-torch fallback"""
 
     def __post_init__(self) -> None:
-        lowest = {"diffusion_step_embed_dim_in": 4, "s4_d_state": 2, "label_embed_classes": 0}
-        check_fields(self, lowest)
-        for name in ("diffusion_step_embed_dim_in", "s4_d_state"):
+        check_fields(self, self.lowest)
+        for name in self.even:
             if getattr(self, name) % 2:
                 raise ConfigError(f"model.{name} must be even, got {getattr(self, name)}")
-        if self.odd_length not in ("exact", "reference"):
-            raise ConfigError(
-                f"model.odd_length must be 'exact' or 'reference', got {self.odd_length!r}"
-            )
 
     @classmethod
     def from_dict(cls, section: Mapping[str, Any]) -> Self:
@@ -134,8 +123,52 @@ class SSSDConfig:
         """The ``model`` section, as plain JSON types; switches at their defaults are left out."""
         values = dataclasses.asdict(self)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        switches = ("exact_nodes", "odd_length", "conjugate_pairs")
-        return {k: v for k, v in values.items() if k not in switches or v != defaults[k]}
+        return {k: v for k, v in values.items() if k not in self.switches or v != defaults[k]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SSSDConfig(DenoiserConfig):
+    """Settings of :class:`ecgcore.models.SSSDECG`."""
+
+    model_name: ClassVar[str] = "SSSDECG"
+    lowest: ClassVar[Mapping[str, int]] = {**DenoiserConfig.lowest, "s4_d_state": 2}
+    even: ClassVar[tuple[str, ...]] = (*DenoiserConfig.even, "s4_d_state")
+    switches: ClassVar[tuple[str, ...]] = (*DenoiserConfig.switches, "odd_length")
+
+    num_res_layers: int = 36
+    s4_lmax: int = 1000
+    """internal length of the S4 kernels, in samples"""
+    s4_d_state: int = 64
+    """state size ``N``, even"""
+    s4_dropout: float = 0.0
+    s4_bidirectional: bool = True
+    s4_layernorm: bool = True
+    exact_nodes: bool = False
+    """evaluate the S4 kernels at exact nodes, not at the reference's rounded, stored ones"""
+    odd_length: str = "exact"
+    """``"reference"`` reproduces the reference's kernel at odd ``s4_lmax``"""
+    conjugate_pairs: bool = True
+    """``False`` for a model trained with the half sum of the reference's pure-torch fallback"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.odd_length not in ("exact", "reference"):
+            raise ConfigError(
+                f"model.odd_length must be 'exact' or 'reference', got {self.odd_length!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DSATConfig(DenoiserConfig):
+    """Settings of :class:`ecgcore.models.DSATECG`, but for those of its SPADE layers."""
+
+    model_name: ClassVar[str] = "DSATECG"
+
+    num_res_layers: int = 4
+    exact_nodes: bool = True
+    """``False`` rounds the nodes of the S4 kernels as the reference does"""
+    conjugate_pairs: bool = True
+    """``False`` for a model trained with the half sum of the reference's pure-torch fallback"""
 
 
 def check_diffusion(section: Any) -> dict[str, Any]:

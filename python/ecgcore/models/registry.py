@@ -16,6 +16,7 @@ from torch import nn
 from ecgcore.errors import ConfigError
 from ecgcore.models.config import check_diffusion, check_keys, nearest
 from ecgcore.models.critic import CondP2PDiscriminator, CondWaveGANDiscriminator
+from ecgcore.models.dsat_ecg import DSATECG
 from ecgcore.models.gan import build_pair
 from ecgcore.models.pulse2pulse import CondP2PGenerator, P2PGenerator
 from ecgcore.models.sssd_ecg import SSSDECG
@@ -29,6 +30,13 @@ def _alone(model: type[nn.Module]) -> Builder:
     return lambda config: model(**config.get("model", {}))
 
 
+def _dsat(config: Mapping[str, Any]) -> nn.Module:
+    section = config.get("model", {})
+    if "spade_cfg" in section:
+        raise ConfigError("model: 'spade_cfg' is a section of its own, beside 'model'")
+    return DSATECG(**section, spade_cfg=config.get("spade_cfg"))
+
+
 GANS: dict[str, Builder] = {
     "CondWaveGANGenerator": partial(build_pair, CondWaveGANGenerator, CondWaveGANDiscriminator),
     "CondP2PGenerator": partial(build_pair, CondP2PGenerator, CondP2PDiscriminator),
@@ -37,15 +45,22 @@ GANS: dict[str, Builder] = {
 
 MODELS: dict[str, Builder] = {
     "SSSDECG": _alone(SSSDECG),
+    "DSATECG": _dsat,
     **GANS,
     "P2PGenerator": _alone(P2PGenerator),
 }
 """What builds a model from a config, by ``"model_name"``."""
 
-ANNOUNCED = ("DSATECG",)
-"""Names that are valid in a config but have no model in this version."""
-
-SECTIONS = ("diffusion", "model", "generator", "discriminator", "train", "dataset", "experiment")
+SECTIONS = (
+    "diffusion",
+    "model",
+    "spade_cfg",
+    "generator",
+    "discriminator",
+    "train",
+    "dataset",
+    "experiment",
+)
 _ORIGINAL_NAMES = {
     "diffusion_config": "diffusion",
     "wavenet_config": "model",
@@ -84,6 +99,10 @@ def read_config(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str, An
     if "diffusion" in config:
         config["diffusion"] = check_diffusion(config["diffusion"])
     config["model_name"] = _model_name(config)
+    if "spade_cfg" in config and config["model_name"] != "DSATECG":
+        raise ConfigError(
+            f"config: section 'spade_cfg' is for DSATECG, not for {config['model_name']}"
+        )
     return config
 
 
@@ -96,23 +115,17 @@ def from_config(source: str | PathLike[str] | Mapping[str, Any]) -> nn.Module:
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ConfigError: for unknown keys (named, with the nearest valid one), values of a wrong type,
-            NaN or out of range, and models that this version does not have.
+        ConfigError: for unknown keys (named, with the nearest valid one), and values of a wrong
+            type, NaN or out of range.
     """
     config = read_config(source)
-    name = config["model_name"]
-    if name not in MODELS:
-        raise ConfigError(
-            f"config: {name} is not available in this version of ecgcore, "
-            f"which builds {', '.join(MODELS)}"
-        )
-    model = MODELS[name](config)
+    model = MODELS[config["model_name"]](config)
     model.config = {**config, **model.config}  # type: ignore[dict-item, assignment]
     return model
 
 
 def _model_name(config: Mapping[str, Any]) -> str:
-    valid = [*MODELS, *ANNOUNCED]
+    valid = list(MODELS)
     if "model_name" in config:
         name = config["model_name"]
         if name not in valid:
@@ -130,7 +143,7 @@ def _model_name(config: Mapping[str, Any]) -> str:
         return "CondP2PGenerator"
     if any(key.startswith("s4_") for key in model):
         return "SSSDECG"
-    if "res_channels" in model:
+    if "res_channels" in model or "spade_cfg" in config:
         return "DSATECG"
     raise ConfigError(
         f'config: the model cannot be told from its keys; add "model_name": {valid[0]!r} or '

@@ -214,6 +214,15 @@ class S4Core(RecurrentThrough):
         """Two-sided spectrum ``(C, H, L + 1)`` of the kernel for ``L`` samples, never cached."""
         raise NotImplementedError
 
+    @torch.no_grad()
+    def reserve(self, L: int) -> None:
+        """Change the kernel now as the first forward on ``L`` samples would, for good.
+
+        That corrects ``C`` for its length (second generation) or doubles a length that is too
+        short.
+        """
+        self.make_spectrum(L)
+
     def spectrum(self, L: int) -> Tensor:
         """:meth:`make_spectrum`, remembered in ``eval()`` where no gradient is wanted."""
         return self._remembered((L,), lambda: self.make_spectrum(L))
@@ -294,3 +303,14 @@ class S4Core(RecurrentThrough):
             state: before the first sample, ``(B, H, N/2)`` complex.
         """
         return super().forward_state(u if self.transposed else u.transpose(-1, -2), state)
+
+
+def reserve_lengths(model: nn.Module, L: int) -> None:
+    """:meth:`S4Core.reserve` of every S4 in ``model``.
+
+    A forward may change ``C`` in place. Whoever keeps copies of the parameters, such as their
+    moving average, calls this first: a copy from before would be mixed with what it is no more.
+    """
+    for module in model.modules():
+        if isinstance(module, S4Core):
+            module.reserve(L)
