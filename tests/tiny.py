@@ -1,4 +1,4 @@
-"""A small SSSD-ECG with weights that do something, for tests that need some model."""
+"""Small diffusion models with weights that do something, for tests that need some model."""
 
 from __future__ import annotations
 
@@ -24,22 +24,41 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+TRUNK = {key: value for key, value in SETTINGS.items() if not key.startswith("s4_")}
+SPADE: dict[str, Any] = {
+    "decoder.ffn_embed_dim": 10,
+    "decoder.attention_heads": 3,
+    "local_radius": 7,
+    "s4_state_dim": 4,
+    "max_target_positions": 48,
+}
+
+
 def tiny_sssd(T: int = 4, **changes: Any) -> models.SSSDECG:
     """In ``eval()``, with a schedule of ``T`` steps. A fresh network would only output zeros."""
-    config = {
-        "model_name": "SSSDECG",
-        "diffusion": {"T": T, "beta_0": 1e-4, "beta_T": 0.02},
-        "model": {**SETTINGS, **changes},
-    }
-    model = models.from_config(config)
+    model = _awake(T, model_name="SSSDECG", model={**SETTINGS, **changes})
     assert isinstance(model, models.SSSDECG)
+    return model
+
+
+def tiny_dsat(T: int = 4, spade: dict[str, Any] | None = None, **changes: Any) -> models.DSATECG:
+    """Likewise; its kernels are not corrected for their length yet."""
+    settings = {"model": {**TRUNK, **changes}, "spade_cfg": {**SPADE, **(spade or {})}}
+    model = _awake(T, model_name="DSATECG", **settings)
+    assert isinstance(model, models.DSATECG)
+    return model
+
+
+def _awake(T: int, **config: Any) -> Any:
+    diffusion = {"T": T, "beta_0": 1e-4, "beta_T": 0.02}
+    model: Any = models.from_config({"diffusion": diffusion, **config})
     with torch.no_grad():
         for parameter in model.final_conv.parameters():
             parameter.normal_(std=0.3)
     return model.eval()
 
 
-def noise_of(model: models.SSSDECG, length: int = 40) -> torch.Tensor:
+def noise_of(model: models.SSSDECG | models.DSATECG, length: int = 40) -> torch.Tensor:
     """What the model makes of a fixed input."""
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(2, model.in_channels, length, generator=generator)

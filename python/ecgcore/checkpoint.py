@@ -28,6 +28,9 @@ __all__ = ["FORMAT", "load", "save"]
 FORMAT = 1
 """Version of the metadata in a checkpoint; ``load`` reads this one and older ones."""
 
+_REFERENCE_LENGTH = 1000
+"""Samples of a record in the references' trainings: ten seconds."""
+
 _RUN_FILE = "checkpoint.safetensors"
 
 Config = str | os.PathLike[str] | Mapping[str, Any]
@@ -198,7 +201,7 @@ def _implied_card(model: Any) -> ModelCard:
         if model.discriminator is not None:
             usual["length"] = model.discriminator.length
     else:
-        usual["length"] = config["model"]["s4_lmax"]
+        usual["length"] = config["model"].get("s4_lmax", _REFERENCE_LENGTH)
         usual["diffusion"] = {**compat.DIFFUSION, **config.get("diffusion", {})}
     dataset = config.get("dataset", {})
     names = {"segment_length": "length", "sampling_rate": "fs", "scale": "scale", "basis": "basis"}

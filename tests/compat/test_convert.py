@@ -66,7 +66,6 @@ def test_published_sizes_are_read_off_the_shapes(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "title"),
     [
-        ("DSAT_ECG", "DSAT-ECG, which this version of ecgcore cannot build"),
         ("cond_wavegan_star_ECG/D", "the discriminator .* without its generator"),
         ("cond_pulse2pulse_Sinusoid/D", "the discriminator .* without its generator"),
     ],
@@ -83,7 +82,7 @@ def test_other_models_are_known_without_the_fixtures() -> None:
     critic = tensors("conv1.weight", "conv6.weight", "fc1.weight")
     with pytest.raises(CheckpointError, match="without its generator"):
         compat.convert_state_dict(critic)
-    dsat = tensors("residual_layer.residual_blocks.3.spade_2.fc1.weight")
+    dsat = tensors("residual_layer.residual_blocks.0.spade_2.fc1.weight")
     with pytest.raises(CheckpointError, match="DSAT-ECG"):
         compat.convert_state_dict(dsat)
 
@@ -197,6 +196,7 @@ def test_config_tells_what_tensors_do_not() -> None:
         ({"model": {"s4_lmax": 41}}, CheckpointError, "s4_lmax is 41, .*omega has the nodes of 40"),
         ({"model": {"s4_lmax": "40"}}, CheckpointError, "s4_lmax is '40'"),
         ({"model_name": "P2PGenerator"}, CheckpointError, "config is for P2PGenerator"),
+        ({"spade_cfg": {}}, CheckpointError, "config is for DSATECG, the checkpoint holds SSSD"),
         ({"model": {"num_channels": 8}, "generator": {}}, CheckpointError, "WaveGAN"),
         ({"model": {"s4_dropuot": 0.1}}, ConfigError, "s4_dropout"),
         ({"diffusion": {"T": 0}}, ConfigError, "diffusion.T"),

@@ -130,7 +130,11 @@ def with_(**changes):
         (with_(model_name="SSSD_ECG"), "unknown model_name 'SSSD_ECG' .did you mean 'SSSDECG'?"),
         (with_(model_name=7), "unknown model_name 7"),
         (with_(model_name="DSATECG"), "model: unknown key 's4_lmax'"),
-        (with_(spade_cfg={}), "section 'spade_cfg' is for DSATECG, not for SSSDECG"),
+        (with_(spade_cfg={}), "model: unknown key 's4_lmax'"),
+        (
+            with_(spade_cfg={}, model_name="SSSDECG"),
+            "section 'spade_cfg' is for DSATECG, not for SSSDECG",
+        ),
         (with_(wavenet_config=TINY), "'wavenet_config' and 'model' are the same section"),
         ({"train": {}}, "neither a 'model_name' nor a 'model' section"),
         ({"model": {"width": 7}}, "the model cannot be told from its keys"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ecgcore.compat import state_spaces
 from ecgcore.compat._convert import NETWORKS, Report, convert_state_dict, export_state_dict
+from ecgcore.compat._denoiser import DIFFUSION
 from ecgcore.compat._install import install
-from ecgcore.compat._sssd import DIFFUSION
 
 __all__ = [
     "DIFFUSION",

@@ -17,7 +17,7 @@ from ecgcore.compat._rules import rename, to_old_weight_norm
 from ecgcore.errors import CheckpointError
 from ecgcore.nn import SSKernelDiag
 
-NETWORKS = ("model", "generator", "discriminator")
+NETWORKS = ("model", "spade_cfg", "generator", "discriminator")
 """Sections of a config that describe networks."""
 
 # Names under which the authors' scripts put a state dict into the file, by the network it is.
@@ -202,6 +202,7 @@ def _read_config(
     if isinstance(config, Mapping) and not config.keys() & {
         "model_name",
         "model",
+        "spade_cfg",
         "wavenet_config",
     }:
         config = {**config, "model_name": family.model_name}
@@ -209,7 +210,8 @@ def _read_config(
     # Without its s4_ keys an SSSD-ECG config cannot be told from a DSAT-ECG one: sizes decide then.
     twins = {"SSSDECG", "DSATECG"}
     same = given["model_name"] == family.model_name
-    if not same and not {given["model_name"], family.model_name} <= twins:
+    mixed_up = "spade_cfg" not in given and {given["model_name"], family.model_name} <= twins
+    if not same and not mixed_up:
         raise CheckpointError(
             f"the config is for {given['model_name']}, the checkpoint holds {family.title}"
         )

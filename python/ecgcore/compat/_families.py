@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ecgcore.compat import _gan, _sssd
+from ecgcore.compat import _dsat, _gan, _sssd
 from ecgcore.compat._rules import Rule
 from ecgcore.errors import CheckpointError
 
@@ -47,7 +47,7 @@ class Family:
         model_name: our class.
         title: its name in the field.
         marks: patterns each of which some key matches as a whole.
-        layout: how to read it; None where this version has no such model.
+        layout: how to read it; None for what is no model by itself.
         why_not: what is said where there is no layout.
     """
 
@@ -55,7 +55,7 @@ class Family:
     title: str
     marks: tuple[str, ...]
     layout: Layout | None = None
-    why_not: str = "which this version of ecgcore cannot build"
+    why_not: str = ""
 
     def owns(self, keys: Iterable[str]) -> bool:
         keys = list(keys)
@@ -76,7 +76,12 @@ FAMILIES = (
             ),
         ),
     ),
-    Family("DSATECG", "DSAT-ECG", (r"residual_layer\.residual_blocks\.\d+\.spade_[12]\..+",)),
+    Family(
+        "DSATECG",
+        "DSAT-ECG",
+        (r"residual_layer\.residual_blocks\.\d+\.spade_[12]\..+",),
+        Layout(_dsat.RULES, lambda state, given, source: _dsat.infer(state, given)),
+    ),
     Family(
         "CondP2PGenerator",
         "conditional Pulse2Pulse, the generator",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
+from ecgcore.compat._denoiser import FIRST, Tensors, contradictions, refuse, schedule
 from ecgcore.compat._rules import WEIGHT_NORM, Rule
 from ecgcore.errors import CheckpointError
 from ecgcore.nn.ssm_kernel import nodes_length
@@ -17,14 +17,7 @@ RULES = (
     Rule(r"(.+)", r"\1"),
 )
 
-_BLOCKS = "residual_layer.residual_blocks"
-_FIRST = f"{_BLOCKS}.0"
-_KERNEL = f"{_FIRST}.S41.s4_layer.kernel.kernel"
-_DIRECTION = "parametrizations.weight.original1"
-
-
-DIFFUSION = {"T": 200, "beta_0": 0.0001, "beta_T": 0.02}
-"""The noise schedule of every published SSSD-ECG and DSAT-ECG."""
+_KERNEL = f"{FIRST}.S41.s4_layer.kernel.kernel"
 
 
 def infer(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -38,63 +31,26 @@ def infer(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, di
     Raises:
         CheckpointError: a needed tensor is missing, or ``given`` contradicts the tensors.
     """
-
-    diffusion = {**DIFFUSION, **given.get("diffusion", {})}
-    given = given.get("model", {})
-
-    def shape(key: str, dims: int) -> tuple[int, ...]:
-        if key not in state:
-            raise CheckpointError(f"SSSD-ECG checkpoint: {key} is missing")
-        if state[key].dim() != dims:
-            raise CheckpointError(
-                f"SSSD-ECG checkpoint: {key} must have {dims} dimensions, "
-                f"got shape {tuple(state[key].shape)}"
-            )
-        return tuple(state[key].shape)
-
-    blocks = {int(m[1]) for key in state if (m := re.match(rf"{_BLOCKS}\.(\d+)\.", key))}
-    if blocks != set(range(len(blocks))):
-        raise CheckpointError(f"SSSD-ECG checkpoint: {_BLOCKS} are numbered {sorted(blocks)}")
-    directions, _, modes, _ = shape(f"{_KERNEL}.C", 4)
-    res_channels, in_channels, _ = shape(f"init_conv.0.conv.{_DIRECTION}", 3)
-    step_mid, step_in = shape("residual_layer.fc_t1.weight", 2)
-    labelled = "embedding.weight" in state
-    seen: dict[str, Any] = {
-        "in_channels": in_channels,
-        "res_channels": res_channels,
-        "skip_channels": shape(f"{_FIRST}.skip_conv.{_DIRECTION}", 3)[0],
-        "num_res_layers": len(blocks),
-        "out_channels": shape("final_conv.2.conv.weight", 3)[0],
-        "diffusion_step_embed_dim_in": step_in,
-        "diffusion_step_embed_dim_mid": step_mid,
-        "diffusion_step_embed_dim_out": shape("residual_layer.fc_t2.weight", 2)[0],
+    tensors, section = Tensors("SSSD-ECG", state), given.get("model", {})
+    directions, _, modes, _ = tensors.shape(f"{_KERNEL}.C", 4)
+    seen = tensors.trunk() | {
         "s4_d_state": 2 * modes,
         "s4_bidirectional": int(directions == 2),
-        "s4_layernorm": int(f"{_FIRST}.S41.norm_layer.weight" in state),
-        "label_embed_classes": shape("embedding.weight", 2)[0] if labelled else 0,
+        "s4_layernorm": int(f"{FIRST}.S41.norm_layer.weight" in tensors),
     }
-    if labelled:
-        seen["label_embed_dim"] = shape("embedding.weight", 2)[1]
-    wrong = [
-        f"model.{key} is {given[key]!r}, the tensors show {value}"
-        for key, value in seen.items()
-        if key in given and given[key] != value
-    ]
-
-    lengths = node_lengths(state, given.get("s4_lmax"))
-    if "s4_lmax" in given:
+    wrong = contradictions("model", section, seen)
+    lengths = node_lengths(state, section.get("s4_lmax"))
+    if "s4_lmax" in section:
         wrong += [
-            f"model.s4_lmax is {given['s4_lmax']!r}, {key} has the nodes of {length}"
+            f"model.s4_lmax is {section['s4_lmax']!r}, {key} has the nodes of {length}"
             for key, length in lengths.items()
-            if not _is_doubled(length, given["s4_lmax"])
+            if not _is_doubled(length, section["s4_lmax"])
         ]
-    if wrong:
-        raise CheckpointError("config and checkpoint disagree: " + "; ".join(wrong))
-
-    section = {**given, **seen, "s4_lmax": max(lengths.values())}
+    refuse(wrong)
+    section = {**section, **seen, "s4_lmax": max(lengths.values())}
     if any(length % 2 for length in lengths.values()):
         section.setdefault("odd_length", "reference")
-    return {"diffusion": diffusion, "model": section}
+    return {"diffusion": schedule(given), "model": section}
 
 
 def node_lengths(state: Mapping[str, Tensor], s4_lmax: Any) -> dict[str, int]:

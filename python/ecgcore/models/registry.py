@@ -134,6 +134,8 @@ def _model_name(config: Mapping[str, Any]) -> str:
                 f"it is one of {', '.join(valid)}"
             )
         return str(name)
+    if "spade_cfg" in config:
+        return "DSATECG"
     model = config.get("model")
     if model is None:
         raise ConfigError("config: neither a 'model_name' nor a 'model' section says which model")
@@ -143,7 +145,7 @@ def _model_name(config: Mapping[str, Any]) -> str:
         return "CondP2PGenerator"
     if any(key.startswith("s4_") for key in model):
         return "SSSDECG"
-    if "res_channels" in model or "spade_cfg" in config:
+    if "res_channels" in model:
         return "DSATECG"
     raise ConfigError(
         f'config: the model cannot be told from its keys; add "model_name": {valid[0]!r} or '
