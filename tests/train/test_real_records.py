@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +9,10 @@ import pytest
 import torch
 
 from ecgcore import checkpoint, data
-from ecgcore.train import Progress, read_log
+from ecgcore.train import read_log
 from ecgcore.train.launch import Plan, train
 from support import need_shared
+from train_checks import stop_at
 
 
 def real(plan: Plan, folder: Path, **settings: object) -> Plan:
@@ -24,7 +23,8 @@ def real(plan: Plan, folder: Path, **settings: object) -> Plan:
         "segment_length": 250,
         "window": "beat",
     }
-    plan.model["model"] |= {"s4_dropout": 0.0, "s4_lmax": 250}
+    if plan.model["model_name"] == "SSSDECG":
+        plan.model["model"] |= {"s4_dropout": 0.0, "s4_lmax": 250}
     return plan.replace(data=section, **settings)
 
 
@@ -40,16 +40,18 @@ def assert_einthoven(x: torch.Tensor) -> None:
         assert float((left - right).abs().max()) <= limit
 
 
+@pytest.mark.parametrize("which", ["plan", "dsat_plan"])
 @pytest.mark.parametrize(("name", "records"), [("ptbxl_mini", 15), ("ludb_ptbxl_layout", 100)])
-def test_training_on_real_records(plan: Plan, tmp_path: Path, name: str, records: int) -> None:
+def test_training_on_real_records(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str, records: int, which: str
+) -> None:
+    plan = request.getfixturevalue(which)
     plan = real(plan, need_shared("data", name), max_steps=120, batch_size=8, learning_rate=0.01)
 
-    def stop(progress: Progress) -> None:
-        if progress.step == 40:
-            os.kill(os.getpid(), signal.SIGINT)
-
     read: list[int] = []
-    _, first = train(plan, tmp_path, callback=stop, reading=lambda done, _: read.append(done))
+    _, first = train(
+        plan, tmp_path, callback=stop_at(40), reading=lambda done, _: read.append(done)
+    )
     assert first.interrupted
     assert read[-1] >= records
     _, rest = train(plan, tmp_path)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ecgcore.diffusion.loss import loss as diffusion_loss
 from ecgcore.diffusion.schedule import NoiseSchedule
+from ecgcore.nn.s4 import reserve_lengths
 from ecgcore.train.config import TrainConfig
 from ecgcore.train.distributed import World
 from ecgcore.train.ema import EMA
@@ -111,6 +112,7 @@ def fit(
     world = world or World()
     check_batch(config, world)
     model.to(world.device).train()
+    reserve_lengths(model, records.length)  # not in the first step, behind the back of the averages
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
     average = None if config.ema is None else EMA(model, config.ema)

@@ -119,7 +119,7 @@ def read_log(run: str | Path) -> list[dict[str, Any]]:
 def _binding(config: Mapping[str, Any]) -> dict[str, Any]:
     """``section.key`` to value: the settings that a resumed run shares with its beginning."""
     flat: dict[str, Any] = {}
-    sections = ("diffusion", "model", "generator", "discriminator", "train", "dataset")
+    sections = ("diffusion", "model", "spade_cfg", "generator", "discriminator", "train", "dataset")
     for section in ("model_name", *sections):
         values = config.get(section)
         if isinstance(values, Mapping):
