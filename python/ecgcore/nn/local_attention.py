@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecgcore import ops
+from ecgcore.nn.linear import Linear
 
 
 def relative_position_buckets(
@@ -136,7 +137,7 @@ class LocalAttention(nn.Module):
             self._check_buckets()
             self.relative_attention_bias = nn.Embedding(self.num_buckets, num_heads)
         self.q, self.k, self.v, self.o = (
-            nn.Linear(embed_dim, embed_dim, bias=False) for _ in range(4)
+            Linear(embed_dim, embed_dim, bias=False) for _ in range(4)
         )
         for linear in (self.k, self.v, self.q):
             nn.init.xavier_uniform_(linear.weight, gain=math.sqrt(0.5))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecgcore.nn.elsm_s4 import S4Module
+from ecgcore.nn.linear import Linear
 from ecgcore.nn.local_attention import LocalAttention
 from ecgcore.nn.spade_config import spade_config
 
@@ -118,13 +119,13 @@ class SpadeDecoderLayer(nn.Module):
         self.c_attn = nn.Parameter(torch.ones(heads)) if c["scale_heads"] else None
         self.attn_ln = norm(E) if c["scale_attn"] else None
         self.s4_module = S4Module(c, **kernel_args) if with_s4 else None
-        self.aggregate = nn.Linear(2 * E, E) if self.combine == "concat" else None
+        self.aggregate = Linear(2 * E, E) if self.combine == "concat" else None
         two = self.combine in ("add", "concat")
         self.norm_global, self.norm_local = (norm(E) if two else None for _ in range(2))
         self.self_attn_layer_norm = norm(E)
         self.ffn_layernorm = norm(hidden) if c["scale_fc"] else None
         self.w_resid = nn.Parameter(torch.ones(E)) if c["scale_resids"] else None
-        self.fc1, self.fc2 = nn.Linear(E, hidden), nn.Linear(hidden, E)
+        self.fc1, self.fc2 = Linear(E, hidden), Linear(hidden, E)
         self.final_layer_norm = norm(E)
 
     def forward(
@@ -154,10 +155,16 @@ class SpadeDecoderLayer(nn.Module):
                 f"got {tuple(x.shape)}"
             )
         before, after = self._norms()
-        mixed, position_bias = self._mix(
-            before(self.self_attn_layer_norm, x), padding_mask, local_mask, position_bias
-        )
-        x = after(self.self_attn_layer_norm, x + self._dropped(mixed))
+        # The same signal twice: in the caller's memory layout for the S4, which wants time last and
+        # may find it so; by rows of features for everything else, copied here once.
+        rows = x.contiguous()
+        seen = before(self.self_attn_layer_norm, rows)
+        whole = self._whole(x if seen is rows else seen, padding_mask)
+        if self.combine == "stack" and whole is not None:
+            seen = whole
+        local, position_bias = self._local(seen, local_mask, position_bias)
+        mixed = self._dropped(self._mix(whole, local))
+        x = after(self.self_attn_layer_norm, rows + mixed)
         fed = self._dropped(self._feed_forward(before(self.final_layer_norm, x)))
         residual = x if self.w_resid is None else self.w_resid * x
         return after(self.final_layer_norm, residual + fed), None, None, position_bias
@@ -174,29 +181,33 @@ class SpadeDecoderLayer(nn.Module):
 
         return (norm, leave) if self.normalize_before else (leave, norm)
 
-    def _mix(
-        self,
-        x: Tensor,
-        padding_mask: Tensor | None,
-        local_mask: Tensor | None,
-        position_bias: Tensor | None,
+    def _whole(self, x: Tensor, padding_mask: Tensor | None) -> Tensor | None:
+        return None if self.s4_module is None else self.s4_module(x, padding_mask)
+
+    def _local(
+        self, x: Tensor, local_mask: Tensor | None, position_bias: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        whole = None if self.s4_module is None else self.s4_module(x, padding_mask)
-        seen = whole if self.combine == "stack" else x
-        local, position_bias = self.self_attn(seen, local_mask, position_bias)
+        local, position_bias = self.self_attn(x, local_mask, position_bias)
         if self.c_attn is not None:
             local = (local.unflatten(2, (self.num_heads, -1)) * self.c_attn[:, None]).flatten(2)
-        if self.attn_ln is not None:
-            local = self.attn_ln(local)
+        return local if self.attn_ln is None else self.attn_ln(local), position_bias
+
+    def _mix(self, whole: Tensor | None, local: Tensor) -> Tensor:
         if self.norm_global is None or self.norm_local is None:
-            return local, position_bias
+            return local
         whole, local = self.norm_global(whole), self.norm_local(local)
         if self.aggregate is not None:
-            return self.aggregate(torch.cat([whole, local], -1)), position_bias
-        return self.s4_weight * whole + (1 - self.s4_weight) * local, position_bias
+            y: Tensor = self.aggregate(torch.cat([whole, local], -1))
+            return y
+        dtype = torch.promote_types(local.dtype, whole.dtype)  # autocast may leave them different
+        return torch.lerp(local.to(dtype), whole.to(dtype), self.s4_weight)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        hidden = ACTIVATIONS[self.activation_fn](self.fc1(x))
+        hidden = self.fc1(x)
+        if self.activation_fn == "relu":  # in place: nothing else wants the widest tensor there is
+            hidden = F.relu_(hidden)
+        else:
+            hidden = ACTIVATIONS[self.activation_fn](hidden)
         hidden = F.dropout(hidden, self.activation_dropout, self.training)
         if self.ffn_layernorm is not None:
             hidden = self.ffn_layernorm(hidden)
