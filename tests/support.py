@@ -20,7 +20,14 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("ECGCORE_SHARED") or ROOT.parent / "shared").resolve()
 ON_CI = os.environ.get("CI", "").lower() in ("1", "true")
 ONE_BACKEND = frozenset(
-    {"s4_conv", "ssm_step", "phase_shuffle", "conditional_batch_norm", "upsample_conv1d"}
+    {
+        "conditional_batch_norm",
+        "local_attention",
+        "phase_shuffle",
+        "s4_conv",
+        "ssm_step",
+        "upsample_conv1d",
+    }
 )
 """Ops that ``ecgcore.backend`` does not concern."""
 NO_SHARED = "no folder of recorded fixtures beside the project (set ECGCORE_SHARED)"

@@ -47,6 +47,10 @@ REGISTERS = {
     "CauchyForward": (112, 168),
     "CauchyBackwardModes": (56, 80),
     "CauchyBackwardNodes": (112, 176),
+    "LocalAttentionForward": (224, 208),
+    "LocalAttentionBackwardQueries": (224, 240),
+    "LocalAttentionBackwardKeys": (248, 255),
+    "LocalAttentionBackwardBias": (224, 240),
     "NplrForward": (64, 128),
     "NplrSums": (96, 128),
     "NplrCorrelate": (96, 128),
@@ -70,6 +74,10 @@ REGISTERS = {
 }
 # From sm_100 on, where one block less is asked for (block.cuh).
 REGISTERS_FROM_100 = REGISTERS | {
+    "LocalAttentionForward": (255, 255),
+    "LocalAttentionBackwardQueries": (255, 255),
+    "LocalAttentionBackwardKeys": (255, 255),
+    "LocalAttentionBackwardBias": (248, 248),
     "NplrForward": (72, 168),
     "NplrCorrelate": (120, 168),
     "NplrInverse": (96, 168),
@@ -88,6 +96,7 @@ REGISTERS_FROM_100 = REGISTERS | {
 # Bytes stored and loaded for want of registers, where they are known: the price of another block on
 # the multiprocessor. Every other spill is a failure.
 SPILLED = {
+    ("LocalAttentionForward<double>", "100"): 8,
     ("S4ConvForward<double>", "80"): 16,
     ("S4ConvBackward<float>", "80"): 32,
     ("S4ConvBackward<Float16>", "80"): 32,
@@ -293,6 +302,7 @@ def test_every_operator_has_its_cuda_kernel(cuda_package: Path) -> None:
     for op in (
         "cauchy",
         "diag_kernel",
+        "local_attention",
         "nplr_kernel",
         "nplr_spectrum",
         "s4_conv",

@@ -48,6 +48,7 @@ void bind_all(py::module_& m) {
   bind_cauchy(m);
   bind_conditional_batch_norm(m);
   bind_diag(m);
+  bind_local_attention(m);
   bind_nplr(m);
   bind_phase_shuffle(m);
   bind_s4_conv(m);

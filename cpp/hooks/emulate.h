@@ -104,6 +104,7 @@ auto with_element(const std::string& dtype, const Body& body) {
 void bind_cauchy(py::module_& m);
 void bind_conditional_batch_norm(py::module_& m);
 void bind_diag(py::module_& m);
+void bind_local_attention(py::module_& m);
 void bind_nplr(py::module_& m);
 void bind_phase_shuffle(py::module_& m);
 void bind_s4_conv(py::module_& m);

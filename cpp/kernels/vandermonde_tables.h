@@ -209,10 +209,10 @@ class Powers {
       const int64_t left = length_ - begin, count = left < kRows * kM ? left : kRows * kM;
       const int64_t rows = (count + kM - 1) / kM;
       modes.template make_rows<true>(rows);
-      const Rows<const T> E{modes.E, kM};
+      const Right<T> E{modes.E, kM};
       const auto rows_to = [&](T* to, int64_t from, int64_t until) {
-        product<false, kM>(Left<T>{modes.V + from * modes.v_row(), modes.v_row(), 1}, E,
-                           until - from, 2 * modes.count, Rows<T>{to, kM});
+        product<false>(Left<T>{modes.V + from * modes.v_row(), modes.v_row(), 1}, E, until - from,
+                       kM / kLanes<T>, 2 * modes.count, Rows<T>{to, kM});
       };
       // Whole rows go where they belong, others by way of a buffer.
       const int64_t whole = !kTurned && stride == 1 ? count / kM : 0;
@@ -239,8 +239,8 @@ class Powers {
         load_row<kFirst, kTurned>(signal, stride, begin + a * kM, signal_ + a * kColumns);
       }
       // Σ_a V_a signal_a for every b: the products of sums() the other way round.
-      product<true, kColumns>(Left<T>{modes.V, 1, modes.v_row()}, Rows<const T>{signal_, kColumns},
-                              2 * modes.count, rows, Rows<T>{sums_, kColumns});
+      product<true>(Left<T>{modes.V, 1, modes.v_row()}, Right<T>{signal_, kColumns},
+                    2 * modes.count, kColumns / kLanes<T>, rows, Rows<T>{sums_, kColumns});
     }
     for (int64_t n = 0; n < modes.count; ++n) {
       VandermondeMoments m{over_samples<kColumns>(modes, n, 0), {0, 0}};

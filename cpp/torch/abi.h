@@ -38,6 +38,7 @@ int32_t aoti_torch_new_tensor_handle(AtenTensorOpaque* tensor, AtenTensorOpaque*
 int32_t aoti_torch_get_dim(AtenTensorOpaque* tensor, int64_t* out);
 int32_t aoti_torch_get_numel(AtenTensorOpaque* tensor, int64_t* out);
 int32_t aoti_torch_get_sizes(AtenTensorOpaque* tensor, int64_t** out);
+int32_t aoti_torch_get_strides(AtenTensorOpaque* tensor, int64_t** out);
 int32_t aoti_torch_is_contiguous(AtenTensorOpaque* tensor, bool* out);
 int32_t aoti_torch_get_dtype(AtenTensorOpaque* tensor, int32_t* out);
 int32_t aoti_torch_get_device_type(AtenTensorOpaque* tensor, int32_t* out);

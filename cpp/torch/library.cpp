@@ -6,6 +6,7 @@
 #include "ops/cauchy.h"
 #include "ops/conditional_batch_norm.h"
 #include "ops/diag.h"
+#include "ops/local_attention.h"
 #include "ops/nplr.h"
 #include "ops/phase_shuffle.h"
 #include "ops/s4_conv.h"
@@ -21,6 +22,11 @@ void register_operators() {
   ops.def<cauchy<Cpu>>("cauchy", {"v", "z", "w", "conjugate_pairs"});
   ops.def<cauchy_backward<Cpu>>("cauchy_backward",
                                 {"grad", "v", "z", "w", "conjugate_pairs", "wanted"});
+  ops.def<local_attention<Cpu>>("local_attention", {"q", "k", "v", "block_length", "bias", "mask",
+                                                    "scale", "pad_keys_attend", "window"});
+  ops.def<local_attention_backward<Cpu>>(
+      "local_attention_backward", {"grad", "q", "k", "v", "out", "stats", "block_length", "bias",
+                                   "mask", "scale", "pad_keys_attend", "window", "wanted"});
   ops.def<s4_conv<Cpu>>("s4_conv", {"u", "spectrum", "D", "gelu"});
   ops.def<s4_conv_backward<Cpu>>("s4_conv_backward",
                                  {"grad", "u", "spectrum", "D", "gelu", "wanted"});
@@ -54,6 +60,8 @@ void register_operators() {
   static Library cpu = Library::kernels("ecgcore", Cpu::kKey);
   cpu.impl<cauchy<Cpu>>("cauchy");
   cpu.impl<cauchy_backward<Cpu>>("cauchy_backward");
+  cpu.impl<local_attention<Cpu>>("local_attention");
+  cpu.impl<local_attention_backward<Cpu>>("local_attention_backward");
   cpu.impl<s4_conv<Cpu>>("s4_conv");
   cpu.impl<s4_conv_backward<Cpu>>("s4_conv_backward");
   cpu.impl<nplr_spectrum<Cpu>>("nplr_spectrum");

@@ -123,6 +123,11 @@ class Tensor {
     ECG_TORCH(aoti_torch_get_sizes, handle_, &out);
     return out[axis];
   }
+  std::vector<int64_t> strides() const {
+    int64_t* out;
+    ECG_TORCH(aoti_torch_get_strides, handle_, &out);
+    return {out, out + dim()};
+  }
   bool is_contiguous() const {
     bool out;
     ECG_TORCH(aoti_torch_is_contiguous, handle_, &out);
@@ -162,11 +167,8 @@ class Tensor {
   AtenTensorOpaque* handle_ = nullptr;
 };
 
-inline Tensor empty(const std::vector<int64_t>& sizes, DType dtype, Device device) {
-  std::vector<int64_t> strides(sizes.size(), 1);
-  for (size_t axis = sizes.size(); axis-- > 1;) {
-    strides[axis - 1] = strides[axis] * std::max<int64_t>(sizes[axis], 1);
-  }
+inline Tensor empty_strided(const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides,
+                            DType dtype, Device device) {
   int32_t code = -1;
   for (const auto& entry : dtype_table()) {
     if (entry.dtype == dtype) code = entry.code;
@@ -175,6 +177,14 @@ inline Tensor empty(const std::vector<int64_t>& sizes, DType dtype, Device devic
   ECG_TORCH(aoti_torch_empty_strided, static_cast<int64_t>(sizes.size()), sizes.data(),
             strides.data(), code, device.type, device.index, &out);
   return Tensor(out);
+}
+
+inline Tensor empty(const std::vector<int64_t>& sizes, DType dtype, Device device) {
+  std::vector<int64_t> strides(sizes.size(), 1);
+  for (size_t axis = sizes.size(); axis-- > 1;) {
+    strides[axis - 1] = strides[axis] * std::max<int64_t>(sizes[axis], 1);
+  }
+  return empty_strided(sizes, strides, dtype, device);
 }
 
 // An uncomputed gradient: what a backward op returns for an input nobody asked about.

@@ -7,6 +7,7 @@
 #include "cauchy.h"
 #include "conditional_batch_norm.h"
 #include "diag.h"
+#include "local_attention.h"
 #include "nplr.h"
 #include "phase_shuffle.h"
 #include "s4_conv.h"
@@ -36,6 +37,8 @@ void register_cuda_kernels() {
   add<phase_shuffle_adjoint<Cuda>>(cuda, "phase_shuffle_adjoint");
   add<conditional_batch_norm<Cuda>>(cuda, "conditional_batch_norm");
   add<conditional_batch_norm_backward<Cuda>>(cuda, "conditional_batch_norm_backward");
+  add<local_attention<Cuda>>(cuda, "local_attention");
+  add<local_attention_backward<Cuda>>(cuda, "local_attention_backward");
   add<s4_conv<Cuda>>(cuda, "s4_conv");
   add<s4_conv_backward<Cuda>>(cuda, "s4_conv_backward");
   add<ssm_step<Cuda>>(cuda, "ssm_step");

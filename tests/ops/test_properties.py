@@ -22,6 +22,7 @@ from ecgcore.testing.cases import (
     CauchyCase,
     ConditionalBatchNormCase,
     DiagCase,
+    LocalAttentionCase,
     NplrCase,
     NplrKernelCase,
     PhaseShuffleCase,
@@ -114,6 +115,13 @@ def vandermonde_transpose(draw: Draw) -> Case:
     )
 
 
+def several_keys(case: LocalAttentionCase) -> bool:
+    """Where each query meets one key, q and k have no gradient, and what comes out is rounding."""
+    if case.L == 1 and not case.pad_keys_attend:
+        return False
+    return not case.mask or case.L >= 8
+
+
 OPS: dict[str, st.SearchStrategy[Case]] = {
     "cauchy": cauchy(),
     "nplr_spectrum": nplr(NplrCase),
@@ -128,6 +136,18 @@ OPS: dict[str, st.SearchStrategy[Case]] = {
         activation=st.sampled_from([None, "gelu"]),
         causal=st.booleans(),
     ),
+    "local_attention": st.builds(
+        LocalAttentionCase,
+        B=st.integers(0, 3),
+        heads=st.integers(1, 3),
+        L=st.integers(1, 150),
+        d=st.integers(1, 40),
+        T=st.integers(1, 70),
+        bias=st.booleans(),
+        mask=st.booleans(),
+        pad_keys_attend=st.booleans(),
+        window=st.sampled_from([None, 1]),
+    ).filter(several_keys),
     "vandermonde": vandermonde(),
     "vandermonde_transpose": vandermonde_transpose(),
     "diag_kernel": st.builds(

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -55,7 +57,10 @@ def local_attention(
     Returns:
         Like ``q``; half precision inputs are computed in float32.
 
-    Differentiable in ``q``, ``k``, ``v`` and ``bias``.
+    Differentiable once in ``q``, ``k``, ``v`` and ``bias``; only what is needed is computed.
+    Memory: the result and two numbers for each query; scores exist a tile at a time, and backward
+    computes them again (Dao et al. 2022, "FlashAttention"). Inputs may have any strides; those
+    dense along ``d`` are read where they are, and the result has the order of axes of ``q``.
 
     Raises:
         TypeError: for tensors or numbers of another type.
@@ -63,17 +68,23 @@ def local_attention(
             ``window`` outside ``0..T``.
     """
     _check(q, k, v, block_length, bias, mask, scale, window)
-    return local_attention_reference(
-        q,
-        k,
-        v,
+    heads, _, d = q.shape[1:]
+    if bias is not None:
+        real = _real_of(q.dtype)
+        bias = _shared.dense(bias.to(real).expand(heads, block_length, 3 * block_length))
+    out, _ = torch.ops.ecgcore.local_attention(
+        _dense_rows(q),
+        _dense_rows(k),
+        _dense_rows(v),
         block_length,
-        bias=bias,
-        mask=mask,
-        scale=scale,
-        pad_keys_attend=pad_keys_attend,
-        window=window,
+        bias,
+        None if mask is None else mask.contiguous(),
+        d**-0.5 if scale is None else float(scale),
+        pad_keys_attend,
+        window,
     )
+    # Rounded out here, so that the gradient sees what was computed.
+    return cast(Tensor, out.to(q.dtype))
 
 
 def local_attention_reference(
@@ -92,7 +103,7 @@ def local_attention_reference(
     heads, L, d = q.shape[1:]
     T = block_length
     nb = -(-L // T)
-    real = torch.float32 if q.dtype.itemsize < 4 else q.dtype
+    real = _real_of(q.dtype)
 
     def blocks(x: Tensor) -> Tensor:  # (B, heads, nb, T, d)
         return F.pad(x.to(real), (0, 0, 0, nb * T - L)).unflatten(2, (nb, T))
@@ -117,6 +128,17 @@ def local_attention_reference(
     keep |= query >= L  # rows that are cut off below must not be all -inf, whose softmax is NaN
     weights = torch.softmax(scores.masked_fill(~keep, -torch.inf), -1)
     return (weights @ neighbours(v)).flatten(2, 3)[:, :, :L].to(q.dtype)
+
+
+def _real_of(dtype: torch.dtype) -> torch.dtype:
+    """What is computed in."""
+    return torch.float32 if dtype.itemsize < 4 else dtype
+
+
+def _dense_rows(x: Tensor) -> Tensor:
+    """The kernels take any strides but along the last axis."""
+    x = x.resolve_neg()
+    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
 
 
 def _check(
@@ -157,7 +179,8 @@ def _check(
         ):
             _shared.fail(
                 op,
-                f"bias must broadcast to (heads, T, 3 T) = {full}, got {tuple(bias.shape)}",
+                f"bias must have a shape that broadcasts to (heads, T, 3 T) = {full}, "
+                f"got {tuple(bias.shape)}",
             )
     if mask is not None:
         _shared.check_tensor(op, "mask", mask)
@@ -177,3 +200,89 @@ def _check_number(op: str, name: str, value: object, kind: type | tuple[type, ..
     if not isinstance(value, kind) or isinstance(value, bool):
         word = "an int" if kind is int else "a float"
         raise TypeError(f"ecgcore::{op}: {name} must be {word}, got {type(value).__name__}")
+
+
+def _empty_in_order(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Dense, in the order of axes that the strides of ``x`` have, the last axis last."""
+    order = sorted(range(3), key=lambda axis: x.stride(axis), reverse=True)
+    inverse = [order.index(axis) for axis in range(3)]
+    shape = [x.shape[axis] for axis in (*order, 3)]
+    return x.new_empty(shape, dtype=dtype).permute(*inverse, 3)
+
+
+@torch.library.register_fake("ecgcore::local_attention")
+def _fake(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    block_length: int,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    scale: float,
+    pad_keys_attend: bool,
+    window: int | None,
+) -> tuple[Tensor, Tensor]:
+    real = _real_of(q.dtype)
+    return _empty_in_order(q, real), q.new_empty((*q.shape[:3], 2), dtype=real)
+
+
+@torch.library.register_fake("ecgcore::local_attention_backward")
+def _fake_backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    stats: Tensor,
+    block_length: int,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    scale: float,
+    pad_keys_attend: bool,
+    window: int | None,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    dq, dk, dv = (
+        _empty_in_order(x, x.dtype) if want else x.new_empty((0,))
+        for x, want in zip((q, k, v), wanted[:3], strict=True)
+    )
+    shape = bias.shape if bias is not None and wanted[3] else (0,)
+    return dq, dk, dv, stats.new_empty(shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    q, k, v, block_length, bias, mask, *ctx.rest = inputs
+    ctx.block_length = block_length
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(q, k, v, *output, bias, mask)
+
+
+def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    q, k, v, out, stats, bias, mask = ctx.saved_tensors
+    needs = ctx.needs_input_grad
+    wanted = [*needs[:3], needs[4]]
+    dq, dk, dv, dbias = (
+        gradient if want else None
+        for gradient, want in zip(
+            torch.ops.ecgcore.local_attention_backward(
+                _dense_rows(grad),
+                q,
+                k,
+                v,
+                out,
+                stats,
+                ctx.block_length,
+                bias,
+                mask,
+                *ctx.rest,
+                wanted,
+            ),
+            wanted,
+            strict=True,
+        )
+    )
+    return dq, dk, dv, None, dbias, None, None, None, None
+
+
+torch.library.register_autograd("ecgcore::local_attention", _backward, setup_context=_setup_context)
+_shared.refuse_double_backward("local_attention")

@@ -36,11 +36,14 @@
 
 #include "ecgcore/math/config.h"
 
-// Before a loop whose trip count is a constant: registers can be indexed only so.
+// Before a loop whose trip count is a constant: registers can be indexed only so. By four where the
+// compiler would unroll a long loop in full, and pay in registers.
 #if defined(__CUDA_ARCH__)
 #define ECG_UNROLL _Pragma("unroll")
+#define ECG_UNROLL_4 _Pragma("unroll 4")
 #else
 #define ECG_UNROLL
+#define ECG_UNROLL_4
 #endif
 
 // A function that stays a function on the device: large, and used in many places.

@@ -109,6 +109,17 @@ ECG_HD T sum_lanes(Pack<T, W> p) {
   return sum_lanes(fold(p, typename MakeIndices<W / 2>::type{}));
 }
 
+// Largest lane.
+template <class T, int W>
+ECG_HD T max_lanes(Pack<T, W> p) {
+  T part[W];
+  p.store(part);
+  for (int half = W / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) part[i] = part[i] < part[i + half] ? part[i + half] : part[i];
+  }
+  return part[0];
+}
+
 template <class T, int W>
 struct RealTraits<Pack<T, W>> {
   using Scalar = T;

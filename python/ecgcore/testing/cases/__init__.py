@@ -9,6 +9,7 @@ from ecgcore.testing.cases.conditional_batch_norm import (
     ConditionalBatchNormCase,
 )
 from ecgcore.testing.cases.diag import DIAG_KERNEL, DiagCase
+from ecgcore.testing.cases.local_attention import LOCAL_ATTENTION, LocalAttentionCase
 from ecgcore.testing.cases.nplr import NPLR_KERNEL, NPLR_SPECTRUM, NplrCase, NplrKernelCase, legs
 from ecgcore.testing.cases.phase_shuffle import PHASE_SHUFFLE, PhaseShuffleCase
 from ecgcore.testing.cases.s4_conv import S4_CONV, S4ConvCase
@@ -32,6 +33,7 @@ __all__ = [
     "ConditionalBatchNormCase",
     "DiagCase",
     "Draw",
+    "LocalAttentionCase",
     "NplrCase",
     "NplrKernelCase",
     "PhaseShuffleCase",
@@ -51,6 +53,7 @@ CASES: dict[str, tuple[Case, ...]] = {
     "nplr_kernel": NPLR_KERNEL,
     "s4_conv": S4_CONV,
     "ssm_step": SSM_STEP,
+    "local_attention": LOCAL_ATTENTION,
     "vandermonde": VANDERMONDE,
     "vandermonde_transpose": VANDERMONDE_TRANSPOSE,
     "diag_kernel": DIAG_KERNEL,
@@ -60,7 +63,7 @@ CASES: dict[str, tuple[Case, ...]] = {
 }
 """Op name to its cases."""
 
-HALF_OPS = frozenset({"s4_conv", "phase_shuffle"})
+HALF_OPS = frozenset(op for op, row in CASES.items() if row[0].half)
 """Ops that take bfloat16 and float16 signals."""
 
 ANY_ORDER = frozenset({"phase_shuffle", "upsample_conv1d"})
