@@ -110,3 +110,34 @@ def fft_conv(u: Tensor, spectrum: Tensor, D: Tensor, *, activation: str | None) 
     y = torch.fft.irfft(torch.fft.rfft(u, n)[:, None] * spectrum, n)[..., : u.shape[-1]]
     y = y + D[..., None] * u[:, None]
     return torch.nn.functional.gelu(y) if activation == "gelu" else y
+
+
+def copied_attention(q: Tensor, k: Tensor, v: Tensor, block_length: int) -> Tensor:
+    """Three-block attention as the SPADE layers of DSAT-ECG's reference compute it: keys and values
+    in three copies beside each other, all scores in memory, their softmax in float32."""
+    T, L = block_length, q.shape[2]
+    q, k, v = (
+        torch.nn.functional.pad(x, (0, 0, 0, -L % T)).unflatten(2, (-1, T))
+        for x in (q * q.shape[-1] ** -0.5, k, v)
+    )
+
+    def neighbours(x: Tensor) -> Tensor:
+        x = torch.nn.functional.pad(x, (0, 0, 0, 0, 1, 1))
+        return torch.cat([x[:, :, :-2], x[:, :, 1:-1], x[:, :, 2:]], 3)
+
+    weights = torch.softmax((q @ neighbours(k).mT).float(), -1).to(q.dtype)
+    return (weights @ neighbours(v)).flatten(2, 3)[:, :, :L]
+
+
+def overlapping_attention(q: Tensor, k: Tensor, v: Tensor, block_length: int) -> Tensor:
+    """The same by torch's fused attention, on overlapping views of padded keys and values."""
+    T, (B, heads, L, d) = block_length, q.shape
+    nb = -(-L // T)
+    blocks = torch.nn.functional.pad(q, (0, 0, 0, nb * T - L)).reshape(B * heads, nb, T, d)
+
+    def neighbours(x: Tensor) -> Tensor:
+        x = torch.nn.functional.pad(x, (0, 0, T, (nb + 1) * T - L))
+        return x.reshape(B * heads, (nb + 2) * T, d).unfold(1, 3 * T, T).mT
+
+    y = torch.nn.functional.scaled_dot_product_attention(blocks, neighbours(k), neighbours(v))
+    return y.reshape(B, heads, nb * T, d)[:, :, :L]

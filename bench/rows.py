@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import anchors
+from attention_rows import attention_rows
 from ecgcore import ops
 from ecgcore.testing.cases import (
     Case,
@@ -29,6 +30,7 @@ OPS = (
     "cauchy",
     "conditional_batch_norm",
     "diag_kernel",
+    "local_attention",
     "nplr_kernel",
     "phase_shuffle",
     "s4_conv",
@@ -158,6 +160,8 @@ def rows(op: str | None, device: str, quick: bool, keops: bool) -> Iterable[Row]
     ):
         if op in (None, name):
             yield from itertools.islice(gan_rows(device), 2 if quick else None)
+    if op in (None, "local_attention"):
+        yield from attention_rows(device, **({"B": 1, "L": 250} if quick else {}))
 
 
 def series(op: str | None, device: str) -> Iterable[Series]:
