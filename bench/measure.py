@@ -6,7 +6,7 @@ import gc
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,6 +129,18 @@ def measure(row: Row, rounds: int, device: str, features: int = 16) -> list[Meas
             raise RuntimeError(f"{row.op} {row.task}, {backend}: error {value:.1e} against float64")
     runs = {v.backend: _forward_backward(v, row.wrt) for v in row.variants}
     peaks = {backend: peak_memory(run, device) for backend, run in runs.items()}
+    ms = {backend: 1e3 * seconds for backend, seconds in interleaved(runs, rounds, device).items()}
+    ours = ms[row.variants[0].backend]
+    return [
+        Measured(row.op, row.shape, row.task, b, ms[b], ms[b] / ours, peaks[b], errors[b])
+        for b in ms
+    ]
+
+
+def interleaved(
+    runs: Mapping[str, Callable[[], Any]], rounds: int, device: str
+) -> dict[str, float]:
+    """Median seconds of each call; they take turns, so that a busy moment meets all of them."""
     times: dict[str, list[float]] = {backend: [] for backend in runs}
     for run in runs.values():
         run()
@@ -146,12 +158,7 @@ def measure(row: Row, rounds: int, device: str, features: int = 16) -> list[Meas
                 run()
             _synchronize(device)
             times[backend].append((time.perf_counter() - start) / repeats)
-    ms = {backend: 1e3 * statistics.median(t) for backend, t in times.items()}
-    ours = ms[row.variants[0].backend]
-    return [
-        Measured(row.op, row.shape, row.task, b, ms[b], ms[b] / ours, peaks[b], errors[b])
-        for b in ms
-    ]
+    return {backend: statistics.median(t) for backend, t in times.items()}
 
 
 def slope(sizes: Sequence[int], seconds: Sequence[float]) -> float:
