@@ -93,3 +93,18 @@ def relative_l2(a: torch.Tensor, b: torch.Tensor) -> float:
     zero."""
     size = b.double().norm()
     return float((a.double() - b.double()).norm() / size if size > 0 else a.abs().max())
+
+
+def published(name: str) -> dict[str, Any]:
+    """Keys, shapes and counts of a model of published size."""
+    path = need_shared("fixtures", "full_size_state_dict_shapes.json")
+    entry: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))[name]
+    return entry
+
+
+def on_meta(entry: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Its state dict, without memory."""
+    return {
+        key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
+        for key, (shape, dtype, _) in entry["state_dict"].items()
+    }

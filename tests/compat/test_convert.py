@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -11,23 +10,10 @@ import torch
 from ecgcore import compat, models
 from ecgcore.data.classes import SCP_CODES, SUPERCLASSES
 from ecgcore.errors import CheckpointError, ConfigError
-from support import need_shared, recorded, recorded_names
+from support import on_meta, published, recorded, recorded_names
 from tiny import SETTINGS, noise_of, tiny_sssd
 
 S41 = "residual_layer.residual_blocks.0.S41.s4_layer.kernel.kernel"
-
-
-def published(name: str) -> dict[str, Any]:
-    path = need_shared("fixtures", "full_size_state_dict_shapes.json")
-    entry: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))[name]
-    return entry
-
-
-def on_meta(entry: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return {
-        key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
-        for key, (shape, dtype, _) in entry["state_dict"].items()
-    }
 
 
 @pytest.mark.parametrize("name", recorded_names("sssd__*", "sssd_orig__*"))

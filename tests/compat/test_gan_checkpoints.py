@@ -20,24 +20,11 @@ from ecgcore import compat, models
 from ecgcore.data.classes import SCP_CODES, SUPERCLASSES
 from ecgcore.data.leads import REFERENCE_LEADS
 from ecgcore.errors import CheckpointError
-from support import ON_CI, need_shared, recorded, recorded_names
+from support import ON_CI, need_shared, on_meta, published, recorded, recorded_names
 from tiny_gan import NAMES, gan_config, signals_of, tiny_gan
 
 NAME = {"model_name": "CondWaveGANGenerator"}
 GENERATORS = recorded_names("wavegan_G__*", "p2p_G__*")
-
-
-def published(name: str) -> dict[str, Any]:
-    path = need_shared("fixtures", "full_size_state_dict_shapes.json")
-    entry: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))[name]
-    return entry
-
-
-def on_meta(entry: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return {
-        key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
-        for key, (shape, dtype, _) in entry["state_dict"].items()
-    }
 
 
 def foreign(model: models.Generator, **more: Any) -> dict[str, Any]:
