@@ -392,7 +392,11 @@ def rewritten(path: Path, metadata: dict[str, str], drop: str = "") -> Path:
         ({"ecgcore_format": "x"}, "", "format x"),
         ({"config": "{"}, "", "unusable metadata"),
         ({"card": "[]"}, "", "unusable metadata.*expected an object"),
-        ({"config": '{"model_name": "DSATECG"}'}, "", "DSATECG is not available"),
+        (
+            {"config": '{"model_name": "SSSD"}'},
+            "",
+            "unusable metadata: .*unknown model_name 'SSSD'",
+        ),
         (
             {"config": '{"model_name": "SSSDECG", "model": {"res_channels": 8}}'},
             "",
