@@ -14,6 +14,7 @@ from torch import nn
 from ecgcore import checkpoint
 from ecgcore.errors import CheckpointError, ConfigError
 from ecgcore.train import EMA, Progress, RunFolder, TrainingDiverged, read_log
+from ecgcore.train.keeper import Keeper
 from ecgcore.train.launch import Plan, build_model, train
 from train_checks import assert_same_run, state, stop_at
 
@@ -54,9 +55,11 @@ def test_a_stopped_run_continues_to_the_same_weights(
 
 
 def test_a_run_stopped_by_an_exception_continues_from_the_last_checkpoint(
-    plan: Plan, tmp_path: Path
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a kill: nothing is saved at the end, steps and log lines are made again."""
+    # Checkpoints whenever an epoch is over, however slowly this machine writes: after steps 3 and 6.
+    monkeypatch.setattr(Keeper, "WRITING_SHARE", 1e9)
 
     def fail(progress: Progress) -> None:
         if progress.step == 8:
