@@ -58,7 +58,7 @@ def test_a_run_stopped_by_an_exception_continues_from_the_last_checkpoint(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a kill: nothing is saved at the end, steps and log lines are made again."""
-    # Checkpoints whenever an epoch is over, however slowly this machine writes: after steps 3 and 6.
+    # A checkpoint whenever an epoch is over, however slowly the disk writes: after steps 3 and 6.
     monkeypatch.setattr(Keeper, "WRITING_SHARE", 1e9)
 
     def fail(progress: Progress) -> None:
