@@ -80,8 +80,8 @@ def nplr(kind: type[NplrCase]) -> st.SearchStrategy[Case]:
         H=st.integers(1, 4),
         modes=st.integers(1, 20),
         L=LENGTHS,
-        # From rank 3 on, with a Q of its own, the float32 error is 3 to 4 times that of the reference
-        # (docs/ops.md), beyond the rule: the written cases cover those ranks.
+        # At rank 3 with a Q of its own the float32 error is beyond the rule (docs/ops.md): written
+        # cases cover that rank.
         rank=st.integers(1, 2),
         rows=st.integers(1, 3),
         channels=st.integers(1, 3),
