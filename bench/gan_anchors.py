@@ -41,6 +41,13 @@ class Upsample(nn.Module):
         return self.conv1d(self.pad(F.interpolate(x, scale_factor=self.scale, mode="nearest")))
 
 
+def plain_conv(theirs: Any) -> nn.Conv1d:
+    sizes = theirs.in_channels, theirs.out_channels, theirs.kernel_size
+    conv = nn.Conv1d(*sizes, stride=theirs.stride, padding=theirs.padding)
+    conv.load_state_dict(theirs.state_dict())
+    return conv
+
+
 class WaveGAN(nn.Module):
     def __init__(self, theirs: Any) -> None:
         super().__init__()
@@ -64,7 +71,7 @@ class Pulse2Pulse(nn.Module):
         super().__init__()
         self.down, self.down_norms = nn.ModuleList(), nn.ModuleList()
         for i in range(1, len(theirs.strides) + 1):
-            self.down.append(theirs.get_submodule(f"conv_{i}"))
+            self.down.append(plain_conv(theirs.get_submodule(f"conv_{i}")))
             self.down_norms.append(ConditionalBatchNorm(theirs.get_submodule(f"bn_conv{i}")))
         parts = [theirs.get_submodule(f"deconv_{n}") for n in theirs.decoder]
         self.up = nn.ModuleList(map(Upsample, parts))

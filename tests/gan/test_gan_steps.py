@@ -49,8 +49,15 @@ def test_the_critic_moves_and_the_generator_does_not(name: str) -> None:
         for key, value in model.state_dict().items():
             if key.startswith("discriminator."):
                 assert torch.equal(value, before[key]), key
-        own = {k for k, _ in model.named_parameters() if not k.startswith("discriminator.")}
-        assert all(not torch.equal(model.state_dict()[k], before[k]) for k in own)
+        # A bias ahead of a normalisation has no gradient but rounding.
+        own = [
+            key
+            for key, _ in model.named_parameters()
+            if not key.startswith("discriminator.")
+            and not ("conv_" in key and key.endswith(".bias"))
+        ]
+        still = [k for k in own if torch.equal(model.state_dict()[k], before[k])]
+        assert not still
 
 
 def test_a_step_is_adam_on_the_references_three_terms() -> None:

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from ecgcore.models.gan import Generator, nearest_multiples
 from ecgcore.models.gan_config import CondP2PConfig, GeneratorConfig, P2PConfig
-from ecgcore.nn.conv import UpsampleConv1d
+from ecgcore.nn import time_major
+from ecgcore.nn.conv import Conv1d, UpsampleConv1d
 from ecgcore.nn.norm import ConditionalBatchNorm1d
 
 KERNEL, PADDING = 25, 12
@@ -52,7 +53,7 @@ class _UNet(Generator):
         for number, scale, inputs, outputs in decoder:
             self.add_module(f"deconv_{number}", UpsampleConv1d(inputs, outputs, scale=scale))
         for i, stride in enumerate(self.strides):
-            conv = nn.Conv1d(widths[i], widths[i + 1], KERNEL, stride, PADDING)
+            conv = Conv1d(widths[i], widths[i + 1], KERNEL, stride, PADDING)
             self.add_module(f"conv_{i + 1}", conv)
         if classes:
             for i, width in enumerate(widths[1:]):
@@ -93,19 +94,17 @@ class _UNet(Generator):
 
     def _run(self, noise: Tensor, label: Tensor | None) -> Tensor:
         self.signal_length(noise.shape[1:])
-        conv: Any
         encoded = {0: noise.to(self.get_parameter("conv_1.weight").dtype)}
-        for i, stride in enumerate(self.strides, start=1):
-            conv = self.get_submodule(f"conv_{i}")
-            h = F.conv1d(encoded[i - 1], conv.weight, conv.bias, stride, PADDING)
+        for i in range(1, len(self.strides) + 1):
+            h = self.get_submodule(f"conv_{i}")(encoded[i - 1])
             encoded[i] = self._activate(f"bn_conv{i}", h, label)
         h = encoded[len(self.strides)]
         for number in self.decoder:
             if number in self.skips:
-                h = torch.cat([h, encoded[self.skips[number]]], dim=1)
+                h = time_major.cat([h, encoded[self.skips[number]]])
             h = self.get_submodule(f"deconv_{number}")(h)
             h = self._activate(f"bn_deconv{number}", h, label)
-        return h
+        return h.contiguous()
 
     def _activate(self, norm: str, h: Tensor, label: Tensor | None) -> Tensor:
         """The normalisation of that name, which activates too; only that without classes."""

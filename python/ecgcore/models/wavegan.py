@@ -93,4 +93,4 @@ class CondWaveGANGenerator(Generator):
         for number in self.stages:
             h = self.get_submodule(f"deconv_{number}")(h)
             h = self.get_submodule(f"bn_deconv{number}")(h, label)
-        return h
+        return h.contiguous()

@@ -7,8 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecgcore import ops
+from ecgcore.nn import time_major
+from ecgcore.nn.spectrum_cache import SpectrumCache
 from ecgcore.nn.unused import LeavesOut
 from ecgcore.nn.weight_norm import WeightNormed
+from ecgcore.ops.upsample_conv1d import phase_weights, reach_of
 
 
 class WeightNormConv1d(WeightNormed):
@@ -65,12 +68,30 @@ class ZeroConv1d(nn.Module):
         return y
 
 
+class Conv1d(nn.Conv1d):
+    """:class:`torch.nn.Conv1d`, by :mod:`~.time_major` in inference. Its padding is a number."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding)
+        self._cache = SpectrumCache()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not time_major.serves(self, x):
+            return super().forward(x)
+        weight = self.weight
+        filters = self._cache.get((), [weight], lambda: time_major.filters(weight))
+        return time_major.conv1d(x, filters, self.bias, self.stride[0], int(self.padding[0]))
+
+
 class UpsampleConv1d(LeavesOut):
     """Every sample repeated ``scale`` times, then a convolution that keeps the length.
 
-    ``(B, in, L) -> (B, out, scale L)``, without the repeated samples in memory. The reference
-    builds a transposed convolution beside it, ``Conv1dTrans``, which it never uses and which is
-    left out here.
+    ``(B, in, L) -> (B, out, scale L)``, without the repeated samples in memory. In ``eval()``
+    without gradients it goes by :mod:`~.time_major` and keeps its summed taps until the weight
+    changes. The reference builds a transposed convolution beside it, ``Conv1dTrans``, which it
+    never uses and which is left out here.
 
     Args:
         kernel_size: odd.
@@ -84,9 +105,19 @@ class UpsampleConv1d(LeavesOut):
         self.scale = scale
         self.conv1d = nn.Conv1d(in_channels, out_channels, kernel_size)
         self.leave_out("Conv1dTrans", nn.ConvTranspose1d(in_channels, out_channels, kernel_size))
+        self._cache = SpectrumCache()
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.upsample_conv1d(x, self.conv1d.weight, self.conv1d.bias, self.scale)
+        weight, bias, scale = self.conv1d.weight, self.conv1d.bias, self.scale
+        assert bias is not None
+        if not time_major.serves(self, x):
+            return ops.upsample_conv1d(x, weight, bias, scale)
+        reach = reach_of(weight, scale, x.shape[-1])
+        filters = self._cache.get(
+            reach, [weight], lambda: time_major.filters(phase_weights(weight, scale, reach))
+        )
+        phases = time_major.conv1d(x, filters, bias.expand(scale, -1).flatten(), 1, reach)
+        return time_major.interleave(phases, scale)
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ecgcore import ops
+from ecgcore.nn import time_major
+from ecgcore.nn.spectrum_cache import SpectrumCache
 
 
 class ConditionalBatchNorm1d(nn.Module):
@@ -29,6 +33,7 @@ class ConditionalBatchNorm1d(nn.Module):
                 raise ValueError(f"ConditionalBatchNorm1d: {name} must be at least 1, got {value}")
         self.num_features, self.num_classes = num_features, num_classes
         self.activation = activation
+        self._cache = SpectrumCache()
         self.bn = nn.BatchNorm1d(num_features, affine=False)  # holds the running statistics
         self.embed = nn.Embedding(num_classes, 2 * num_features)
         nn.init.normal_(self.embed.weight[:, :num_features].detach(), 1.0, 0.02)
@@ -51,7 +56,10 @@ class ConditionalBatchNorm1d(nn.Module):
                 f"({x.shape[0]}, {self.num_classes}), got {tuple(y.shape)}"
             )
         weight = self.embed.weight
-        gamma, beta = (y.to(weight.dtype) @ weight).chunk(2, dim=1)
+        y = y.to(weight.dtype)
+        if time_major.serves(self, x) and time_major.is_time_major(x):
+            return self._time_major(x, y)
+        gamma, beta = (y @ weight).chunk(2, dim=1)
         bn = self.bn
         assert bn.running_mean is not None
         assert bn.running_var is not None
@@ -70,5 +78,32 @@ class ConditionalBatchNorm1d(nn.Module):
             activation=self.activation,
         )
 
+    def _time_major(self, x: Tensor, y: Tensor) -> Tensor:
+        """By the running statistics: one scale and one offset of each record and feature."""
+        bn, weight = self.bn, self.embed.weight
+        assert bn.running_mean is not None
+        assert bn.running_var is not None
+        sources = weight, bn.running_mean, bn.running_var
+        table = self._cache.get(bn.eps, sources, lambda: _affine(*sources, bn.eps))
+        scale, offset = (y @ table).chunk(2, dim=1)
+        out = torch.addcmul(offset, x.permute(2, 0, 1), scale)
+        if self.activation == "relu":
+            out.relu_()
+        elif self.activation == "leaky_relu":
+            F.leaky_relu_(out, 0.01)
+        elif self.activation == "tanh":
+            out.tanh_()
+        return out.permute(1, 2, 0)
+
     def extra_repr(self) -> str:
         return f"{self.num_features}, {self.num_classes}, activation={self.activation!r}"
+
+
+def _affine(weight: Tensor, mean: Tensor, var: Tensor, eps: float) -> Tensor:
+    """``[gamma / sqrt(var + eps) | beta - gamma mean / sqrt(var + eps)]``, a row for each class.
+
+    Both are linear in gamma and beta, so a label multiplies these rows as it does the weight's.
+    """
+    gamma, beta = weight.chunk(2, dim=1)
+    scale = gamma * torch.rsqrt(var + eps)
+    return torch.cat([scale, beta - scale * mean], dim=1)

@@ -43,19 +43,24 @@ def upsample_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None, scale: int) 
     radius = weight.shape[-1] // 2
     if scale == 1:
         return F.conv1d(F.pad(x, (radius, radius)), weight, bias)
-    # Taps further out than the whole signal would meet zeros only.
-    reach = min(-(-radius // scale), x.shape[-1] - 1)
+    reach = reach_of(weight, scale, x.shape[-1])
     phases = F.conv1d(
         F.pad(
             x, (reach, reach)
         ),  # ahead of the call: oneDNN is up to 3 times slower padding itself
-        _phase_weights(weight, scale, reach),
+        phase_weights(weight, scale, reach),
         None if bias is None else bias.repeat(scale),
     )
     return phases.unflatten(1, (scale, -1)).permute(0, 2, 3, 1).flatten(2)
 
 
-def _phase_weights(weight: Tensor, scale: int, reach: int) -> Tensor:
+def reach_of(weight: Tensor, scale: int, length: int) -> int:
+    """Input samples to either side that an output depends on, within ``length`` of them."""
+    # Taps further out than the whole signal would meet zeros only.
+    return min(-(-(weight.shape[-1] // 2) // scale), length - 1)
+
+
+def phase_weights(weight: Tensor, scale: int, reach: int) -> Tensor:
     """``(scale * F_out, F_in, 2 * reach + 1)``: for each position between two input samples the
     kernel's taps that meet the same input sample, summed.
 
