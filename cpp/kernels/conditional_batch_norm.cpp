@@ -38,14 +38,6 @@ struct Cut {
   R fresh;
 };
 
-// Lanes are the samples of a row; rows shorter than that go one by one.
-// body.template operator()<R>().
-template <class T, class Body>
-void with_lanes(int64_t length, const Body& body) {
-  if (length < kLanes<T>) return body.template operator()<T>();
-  return body.template operator()<Pack<T, kLanes<T>>>();
-}
-
 template <class T>
 void put(const ConditionalBatchNormArgs<T>& args, int64_t feature, FeatureStatistics<double> s) {
   args.statistics[feature] = static_cast<T>(s.mean);
@@ -130,7 +122,8 @@ void put_batch_statistics(const ConditionalBatchNormArgs<T>& args, int64_t begin
 template <class T>
 void statistics(const ConditionalBatchNormArgs<T>& args, int64_t begin, int64_t end) {
   if (args.running_mean != nullptr) return put_running_statistics(args, begin, end);
-  with_lanes<T>(args.length, [&]<class R>() { put_batch_statistics<R>(args, begin, end); });
+  if (args.length < kLanes<T>) return put_batch_statistics<T>(args, begin, end);
+  put_batch_statistics<Pack<T, kLanes<T>>>(args, begin, end);
 }
 
 // The numbers of one row.
@@ -139,6 +132,89 @@ NormalizedRow<R> row_of(const Args& args, int64_t row, int64_t feature, Activati
   return {R(args.statistics[feature]), R(args.statistics[2 * args.features + feature]),
           R(args.gamma[row]),          R(args.beta[row]),
           R(args.negative_slope),      activation};
+}
+
+// The numbers of as many rows of one sample as R has lanes, for rows shorter than that.
+template <class R, class Args>
+NormalizedRow<R> rows_of(const Args& args, int64_t row, int64_t feature, Activation activation) {
+  return {load_real<R>(args.statistics + feature),
+          load_real<R>(args.statistics + 2 * args.features + feature),
+          load_real<R>(args.gamma + row),
+          load_real<R>(args.beta + row),
+          R(args.negative_slope),
+          activation};
+}
+
+template <class R, class T>
+R load_across(const T* from, int64_t length) {
+  T part[RealTraits<R>::kWidth];
+  for (int64_t i = 0; i < RealTraits<R>::kWidth; ++i) part[i] = from[i * length];
+  return load_real<R>(part);
+}
+
+template <class R, class T>
+void store_across(T* to, int64_t length, R x) {
+  T part[RealTraits<R>::kWidth];
+  store_real(part, x);
+  for (int64_t i = 0; i < RealTraits<R>::kWidth; ++i) to[i * length] = part[i];
+}
+
+// body.template operator()<R>(row, feature) for groups of rows whose features are neighbours, and
+// for single ones where no whole group is left.
+template <class T, class Body>
+void each_group(int64_t features, int64_t begin, int64_t end, const Body& body) {
+  constexpr int64_t kWidth = kLanes<T>;
+  int64_t feature = begin % features;
+  for (int64_t row = begin; row < end;) {
+    const bool whole = row + kWidth <= end && feature + kWidth <= features;
+    if (whole) {
+      body.template operator()<Pack<T, kWidth>>(row, feature);
+    } else {
+      body.template operator()<T>(row, feature);
+    }
+    row += whole ? kWidth : 1;
+    feature += whole ? kWidth : 1;
+    if (feature == features) feature = 0;
+  }
+}
+
+template <Activation kActivation, class T>
+void normalize_short(const ConditionalBatchNormArgs<T>& args, int64_t begin, int64_t end) {
+  const int64_t length = args.length;
+  each_group<T>(args.features, begin, end, [&]<class R>(int64_t row, int64_t feature) {
+    const NormalizedRow<R> numbers = rows_of<R>(args, row, feature, kActivation);
+    for (int64_t i = row * length; i < (row + 1) * length; ++i) {
+      store_across(args.y + i, length, numbers.value(load_across<R>(args.x + i, length)));
+    }
+  });
+}
+
+template <Activation kActivation, bool kSums, bool kDx, class T>
+void backward_short(const ConditionalBatchNormBackwardArgs<T>& args, int64_t begin, int64_t end) {
+  const int64_t length = args.length;
+  each_group<T>(args.features, begin, end, [&]<class R>(int64_t row, int64_t feature) {
+    const NormalizedRow<R> numbers = rows_of<R>(args, row, feature, kActivation);
+    R mean_g(0), mean_gx(0), sum_g(0), sum_gx(0);
+    if (args.means != nullptr) {
+      mean_g = load_real<R>(args.means + feature);
+      mean_gx = load_real<R>(args.means + args.features + feature);
+    }
+    for (int64_t i = row * length; i < (row + 1) * length; ++i) {
+      const R normalized = numbers.normalized(load_across<R>(args.x + i, length));
+      const R g = numbers.inner(load_across<R>(args.grad + i, length), normalized);
+      if constexpr (kSums) {
+        sum_g += g;
+        sum_gx += g * normalized;
+      }
+      if constexpr (kDx) {
+        store_across(args.dx + i, length, numbers.dx(g, normalized, mean_g, mean_gx));
+      }
+    }
+    if constexpr (kSums) {
+      store_real(args.dbeta + row, sum_g);
+      store_real(args.dgamma + row, sum_gx);
+    }
+  });
 }
 
 template <class R, Activation kActivation, class T>
@@ -190,57 +266,66 @@ void backward(const ConditionalBatchNormBackwardArgs<T>& args, int64_t begin, in
 template <class T>
 void backward_means(const ConditionalBatchNormBackwardArgs<T>& args, int64_t begin, int64_t end) {
   const double count = static_cast<double>(args.batch * args.length);
-  for (int64_t f = begin; f < end; ++f) {
-    double g = 0.0, gx = 0.0;
-    for (int64_t row = f; row < args.batch * args.features; row += args.features) {
-      const double gamma = static_cast<double>(args.gamma[row]);
-      g += gamma * static_cast<double>(args.dbeta[row]);
-      gx += gamma * static_cast<double>(args.dgamma[row]);
+  for (int64_t first = begin; first < end; first += kFeatures) {
+    const int64_t features = end - first < kFeatures ? end - first : kFeatures;
+    double g[kFeatures] = {}, gx[kFeatures] = {};
+    for (int64_t b = 0; b < args.batch; ++b) {
+      const int64_t row = b * args.features + first;
+      for (int64_t f = 0; f < features; ++f) {
+        const double gamma = static_cast<double>(args.gamma[row + f]);
+        g[f] += gamma * static_cast<double>(args.dbeta[row + f]);
+        gx[f] += gamma * static_cast<double>(args.dgamma[row + f]);
+      }
     }
-    args.means[f] = static_cast<T>(g / count);
-    args.means[args.features + f] = static_cast<T>(gx / count);
+    for (int64_t f = 0; f < features; ++f) {
+      args.means[first + f] = static_cast<T>(g[f] / count);
+      args.means[args.features + first + f] = static_cast<T>(gx[f] / count);
+    }
   }
 }
 
-// Run-time choices, outside every loop: body.template operator()<R, kActivation>().
-template <class T, class Args, class Body>
-void with_choices(const Args& args, const Body& body) {
-  with_lanes<T>(args.length, [&]<class R>() {
-    switch (args.activation) {
-      case Activation::kRelu:
-        return body.template operator()<R, Activation::kRelu>();
-      case Activation::kLeakyRelu:
-        return body.template operator()<R, Activation::kLeakyRelu>();
-      case Activation::kTanh:
-        return body.template operator()<R, Activation::kTanh>();
-      case Activation::kIdentity:
-        return body.template operator()<R, Activation::kIdentity>();
-    }
-  });
+// Run-time choices, outside every loop: body.template operator()<kActivation>().
+template <class Body>
+void with_activation(Activation activation, const Body& body) {
+  switch (activation) {
+    case Activation::kRelu:
+      return body.template operator()<Activation::kRelu>();
+    case Activation::kLeakyRelu:
+      return body.template operator()<Activation::kLeakyRelu>();
+    case Activation::kTanh:
+      return body.template operator()<Activation::kTanh>();
+    case Activation::kIdentity:
+      return body.template operator()<Activation::kIdentity>();
+  }
 }
 
 template <class T>
 void normalize_any(const ConditionalBatchNormArgs<T>& args, int64_t begin, int64_t end) {
-  with_choices<T>(args, [&]<class R, Activation kActivation>() {
-    normalize<R, kActivation>(args, begin, end);
+  with_activation(args.activation, [&]<Activation kActivation>() {
+    if (args.length < kLanes<T>) return normalize_short<kActivation>(args, begin, end);
+    normalize<Pack<T, kLanes<T>>, kActivation>(args, begin, end);
+  });
+}
+
+template <bool kSums, bool kDx, class T>
+void backward_any(const ConditionalBatchNormBackwardArgs<T>& args, int64_t begin, int64_t end) {
+  with_activation(args.activation, [&]<Activation kActivation>() {
+    if (args.length < kLanes<T>) return backward_short<kActivation, kSums, kDx>(args, begin, end);
+    backward<Pack<T, kLanes<T>>, kActivation, kSums, kDx>(args, begin, end);
   });
 }
 
 template <class T>
 void backward_rows(const ConditionalBatchNormBackwardArgs<T>& args, int64_t begin, int64_t end) {
   const bool sums = args.dgamma != nullptr, dx = args.dx != nullptr && args.means == nullptr;
-  with_choices<T>(args, [&]<class R, Activation kActivation>() {
-    if (sums && dx) return backward<R, kActivation, true, true>(args, begin, end);
-    if (sums) return backward<R, kActivation, true, false>(args, begin, end);
-    if (dx) return backward<R, kActivation, false, true>(args, begin, end);
-  });
+  if (sums && dx) return backward_any<true, true>(args, begin, end);
+  if (sums) return backward_any<true, false>(args, begin, end);
+  if (dx) return backward_any<false, true>(args, begin, end);
 }
 
 template <class T>
 void backward_dx(const ConditionalBatchNormBackwardArgs<T>& args, int64_t begin, int64_t end) {
-  with_choices<T>(args, [&]<class R, Activation kActivation>() {
-    backward<R, kActivation, false, true>(args, begin, end);
-  });
+  backward_any<false, true>(args, begin, end);
 }
 
 }  // namespace

@@ -62,7 +62,7 @@ def conditional_batch_norm(
             value per feature in training.
     """
     _check(x, gamma, beta, running_mean, running_var, training, activation)
-    y, statistics = torch.ops.ecgcore.conditional_batch_norm(
+    y, statistics = _op(
         _shared.dense(x),
         _shared.dense(gamma),
         _shared.dense(beta),
@@ -73,9 +73,9 @@ def conditional_batch_norm(
         negative_slope,
     )
     if training and x.shape[0] > 0:
-        with torch.no_grad():
-            running_mean.lerp_(statistics[0], momentum)
-            running_var.lerp_(statistics[1], momentum)
+        mean, var, _ = statistics.unbind()
+        running_mean.lerp_(mean, momentum)
+        running_var.lerp_(var, momentum)
     return y
 
 
@@ -176,7 +176,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     wanted = list(ctx.needs_input_grad[:3])
-    grads = torch.ops.ecgcore.conditional_batch_norm_backward(
+    grads = torch.ops.ecgcore.conditional_batch_norm_backward.default(
         _shared.dense(grad),
         *ctx.saved_tensors,
         ctx.training,
@@ -187,7 +187,5 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     return *(g if want else None for g, want in zip(grads, wanted, strict=True)), *([None] * 5)
 
 
-torch.library.register_autograd(
-    "ecgcore::conditional_batch_norm", _backward, setup_context=_setup_context
-)
+_op = _shared.register_autograd("conditional_batch_norm", _backward, _setup_context)
 _shared.refuse_double_backward("conditional_batch_norm")

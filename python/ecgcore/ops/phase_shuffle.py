@@ -39,7 +39,7 @@ def phase_shuffle(x: Tensor, shifts: Tensor) -> Tensor:
             wait for it; there the samples with such a shift become NaN.
     """
     _check(x, shifts)
-    return torch.ops.ecgcore.phase_shuffle(_shared.dense(x), shifts.contiguous())
+    return _shuffle(_shared.dense(x), shifts.contiguous())
 
 
 def phase_shuffle_reference(x: Tensor, shifts: Tensor) -> Tensor:
@@ -69,14 +69,15 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     (shifts,) = ctx.saved_tensors
-    return torch.ops.ecgcore.phase_shuffle_adjoint(_shared.dense(grad), shifts), None
+    return _adjoint(_shared.dense(grad), shifts), None
 
 
 def _adjoint_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     (shifts,) = ctx.saved_tensors
-    return torch.ops.ecgcore.phase_shuffle(_shared.dense(grad), shifts), None
+    return _shuffle(_shared.dense(grad), shifts), None
 
 
-for _op, _gradient in (("phase_shuffle", _backward), ("phase_shuffle_adjoint", _adjoint_backward)):
-    torch.library.register_fake(f"ecgcore::{_op}", _fake)
-    torch.library.register_autograd(f"ecgcore::{_op}", _gradient, setup_context=_setup_context)
+for _name in ("phase_shuffle", "phase_shuffle_adjoint"):
+    torch.library.register_fake(f"ecgcore::{_name}", _fake)
+_shuffle = _shared.register_autograd("phase_shuffle", _backward, _setup_context)
+_adjoint = _shared.register_autograd("phase_shuffle_adjoint", _adjoint_backward, _setup_context)

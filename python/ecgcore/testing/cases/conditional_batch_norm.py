@@ -59,6 +59,8 @@ CONDITIONAL_BATCH_NORM = (
     _norm(2, 2, 3, "gradcheck", training=False, activation="relu"),
     _norm(1, 2, 5, "gradcheck", activation="relu"),
     _norm(5, 7, 2, activation="leaky_relu"),
+    _norm(5, 37, 3, activation="leaky_relu", note="short rows, in groups and single"),
+    _norm(4, 35, 7, training=False, activation="tanh", note="short rows"),
     _norm(3, 70, 33, activation="relu"),
     _norm(3, 5, 33, training=False, activation="tanh"),
     _norm(2, 3, 200, training=False, activation="leaky_relu"),
