@@ -168,6 +168,7 @@ def train(
         length=records.length,
         scale=records.scale,
         diffusion=schedule,
+        label_dropout=plan.train.label_dropout,
     )
     sampling.bind(model)
     keeping: dict[str, Any] = {
