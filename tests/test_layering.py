@@ -32,6 +32,7 @@ FLOOR = {
     "nn": 5.0,
     "models": 6.0,
     "compat": 6.5,  # beside the house: may use models
+    "engine": 6.5,
     "diffusion": 7.0,
     "gan": 7.0,
     "train": 7.0,

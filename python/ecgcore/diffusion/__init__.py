@@ -5,5 +5,6 @@ from __future__ import annotations
 from ecgcore.diffusion.loss import loss
 from ecgcore.diffusion.samplers import sample
 from ecgcore.diffusion.schedule import NoiseSchedule
+from ecgcore.diffusion.starts import ClassMoments, Moments, class_moments
 
-__all__ = ["NoiseSchedule", "loss", "sample"]
+__all__ = ["ClassMoments", "Moments", "NoiseSchedule", "class_moments", "loss", "sample"]

@@ -13,6 +13,8 @@ Evaluation = Callable[[Tensor, Tensor], Tensor]
 times that were prepared, ``i`` int64 ``(1,)`` on the device of ``x``, so that a captured step can
 be replayed. The result is valid until the next call."""
 
+PRECISIONS = ("fp32", "bf16")
+
 
 def prepare(
     model: Callable[..., Any],
@@ -22,6 +24,8 @@ def prepare(
     *,
     device: torch.device,
     dtype: torch.dtype,
+    precision: str = "fp32",
+    rate: float = 1.0,
 ) -> Evaluation:
     """What depends on labels and times alone is computed here, once.
 
@@ -31,7 +35,16 @@ def prepare(
         times: the 0-based diffusion steps that will be asked for.
         shape: ``(B, channels, L)``.
         device, dtype: of the signals.
+        precision: of the matrix products, ``"fp32"`` or ``"bf16"``.
+        rate: step of the samples in units of the one the model was trained with.
+
+    Raises:
+        ValueError: for another precision.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"engine.prepare: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"
+        )
     steps = torch.tensor(list(times), device=device, dtype=dtype)
 
     def evaluate(i: Tensor, x: Tensor) -> Tensor:
