@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecgcore import data, diffusion, random, sampling
+from ecgcore import data, diffusion, random
 from ecgcore.errors import DataError
 from ecgcore.models.card import ModelCard
 from ecgcore.sampling import ECGBatch, sample

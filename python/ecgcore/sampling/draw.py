@@ -64,10 +64,11 @@ def sample(
         noise: a GAN's latents, ``(n, ...)``, as ``ECGBatch.noise`` has them, instead of a seed; a
             diffusion model takes none here.
         precision: of the matrix products, ``"fp32"`` or ``"bf16"``.
-        start: of the reverse process: ``"normal"``, N(0, 1) as in the reference; ``"matched"``, mean
-            and variance that noised data of the record's class have at the last step, by the
-            moments in the checkpoint; or such moments in model units, ``diffusion.ClassMoments``,
-            or ``diffusion.Moments`` that broadcast to ``(n, channels, L)``.
+        start: of the reverse process: ``"normal"``, N(0, 1) as in the reference; ``"matched"``,
+            the mean and variance that noised data of the record's class have at the last step, by
+            the moments in the checkpoint; or such moments in model units,
+            ``diffusion.ClassMoments``, or ``diffusion.Moments`` that broadcast to ``(n, channels,
+            L)``.
         eta: of ``"ddim"``, 0 to 1: part of the noise of ``"ddpm"`` that is added in each step.
         guidance: weight of the label; other than 1 it needs a model trained with label dropout and
             costs twice the time. Above 1 records are more typical of their class, and less varied.

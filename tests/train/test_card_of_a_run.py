@@ -1,4 +1,4 @@
-"""Labels taken away in training, and what the checkpoint says of it."""
+"""What the checkpoint says of its training: labels taken away, moments of the data."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ecgcore import checkpoint
+from ecgcore import checkpoint, diffusion
 from ecgcore.diffusion.train import drop_labels
 from ecgcore.errors import ConfigError
 from ecgcore.gan.config import GANTrainConfig
-from ecgcore.train.launch import Plan, build_model, train
+from ecgcore.train.launch import Plan, build_model, read_records, train
 from train_checks import assert_same_run, state, stop_at
 
 EMBEDDING = "embedding.weight"
@@ -56,3 +56,17 @@ def test_where_there_are_no_labels_to_take_away(plan: Plan, tmp_path: Path) -> N
         train(config, tmp_path)
     with pytest.raises(ConfigError, match="guidance is for diffusion models"):
         GANTrainConfig(label_dropout=0.1)
+
+
+def test_the_card_holds_the_moments_of_the_data(plan: Plan, tmp_path: Path) -> None:
+    plan = plan.replace(max_steps=1)
+    records = read_records(plan, build_model(plan))
+    trained, _ = train(plan, tmp_path, data=records)
+    wanted = diffusion.class_moments(records.x, records.y)
+    card = checkpoint.load(tmp_path).card
+    assert card == trained.card
+    for name in ("mean", "std"):
+        assert torch.equal(torch.tensor(card.moments[name]), getattr(wanted, name))
+        assert len(card.moments[name]) == 6  # five classes, and all
+    everyone = records.x.transpose(0, 1).flatten(1)
+    torch.testing.assert_close(torch.tensor(card.moments["mean"][-1]), everyone.mean(1))
