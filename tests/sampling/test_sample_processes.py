@@ -18,21 +18,21 @@ from ecgcore.sampling import sample
 from tiny import loaded_sssd
 from train_checks import command, environment
 
-OPTIONS = ["-n", "60", "--seed", "4", "--batch-size", "2", "--no-sheets", "--device", "cpu"]
+OPTIONS = ["-n", "24", "--seed", "4", "--batch-size", "2", "--no-sheets", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that takes long enough over sixty records to be stopped between them."""
+    """A model that takes long enough to be stopped between parts."""
     path = tmp_path_factory.mktemp("models") / "model.safetensors"
-    ecgcore.save(loaded_sssd(T=40), path)
+    ecgcore.save(loaded_sssd(T=16), path)
     return path
 
 
 @pytest.fixture(scope="module")
 def wanted(model_file: Path) -> np.ndarray:
     """What one process draws, in memory."""
-    x: np.ndarray = sample(ecgcore.load(model_file), n=60, seed=4, batch_size=2).x.numpy()
+    x: np.ndarray = sample(ecgcore.load(model_file), n=24, seed=4, batch_size=2).x.numpy()
     return x[:, [0, 1, *range(6, 12), 2, 3, 4, 5]]
 
 
@@ -58,12 +58,12 @@ def test_a_run_that_is_stopped_goes_on(
         process.send_signal(number)
         said = process.communicate()[1].decode()
     made = parts(out)
-    assert 3 <= made < 30, "stopped too late"
+    assert 3 <= made < 12, "stopped too late"
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
     else:
         assert process.returncode == 130
-        kept = f"interrupted; {2 * made} of 60 records are kept in {out / 'parts'}; run the same"
+        kept = f"interrupted; {2 * made} of 24 records are kept in {out / 'parts'}; run the same"
         assert kept in said.splitlines()[-1]
         assert "Traceback" not in said
 
@@ -109,13 +109,13 @@ def test_two_processes_share_a_run_and_fail_together(
     failed = run(str(script), *arguments)
     assert failed.returncode != 0
     assert "ecgcore sample: error: no space left on device" in failed.stderr
-    other = r"ecgcore sample: (interrupted; \d+ of 60|error: another process of this run has ended)"
+    other = r"ecgcore sample: (interrupted; \d+ of 24|error: another process of this run has ended)"
     assert re.search(other, failed.stderr)  # the first one, which had nothing to complain of
-    assert 1 <= parts(out) < 30
+    assert 1 <= parts(out) < 12
     assert (out / "parts" / "00000001.npy").exists()  # of the second process
 
     whole = run("-m", "ecgcore", *arguments)
     assert whole.returncode == 0, whole.stderr
-    assert whole.stdout.count("60 records, seed 4") == 1  # the first process alone speaks
+    assert whole.stdout.count("24 records, seed 4") == 1  # the first process alone speaks
     assert np.abs(np.load(out / "train_data.npy") - wanted).max() <= 1e-5 * np.abs(wanted).max()
     assert sorted(p.name for p in out.iterdir()) == ["train_data.npy", "train_labels.npy"]
