@@ -92,15 +92,13 @@ def test_every_call_does_the_work_of_one_step(monkeypatch):
 def test_eager_and_the_cpu_call_the_step(monkeypatch):
     cuda = FakeCuda()
     cuda.patch(monkeypatch)
-    for replay in (
-        Replay(lambda: done.append(1), torch.device("cuda"), eager=True),
-        Replay(lambda: done.append(1), torch.device("cpu")),
-    ):
-        done: list[int] = []
+    done: list[int] = []
+    for device, eager in (("cuda", True), ("cpu", False)):
+        replay = Replay(lambda: done.append(1), torch.device(device), eager=eager)
         for _ in range(WARMUP + 3):
             replay()
-        assert len(done) == WARMUP + 3
         assert replay.graph is None
+    assert len(done) == 2 * (WARMUP + 3)
     assert not cuda.waits
 
 
