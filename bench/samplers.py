@@ -2,7 +2,7 @@
 
     python bench/samplers.py --data PTBXL --run RUN [--json PATH]
 
-``--data`` is a folder in the layout of PTB-XL. A run that is not finished is trained first: 2,400
+``--data`` is a folder in the layout of PTB-XL. A run that is not finished is trained first: 1,800
 steps of the demo's network with the references' noise schedule and units (mV), on folds 1 to 8.
 Records of folds 9 and 10 are what drawn ones are compared with, class for class. docs/samplers.md
 explains the figures.
@@ -54,7 +54,7 @@ def small_plan(folder: str) -> Plan:
     values["dataset"] |= {"scale": 1.0, "data_directory": folder}
     for section, key in (("dataset", "records"), ("dataset", "spread"), ("train", "max_minutes")):
         del values[section][key]  # of simulated records, and a limit by the clock
-    values["train"] |= {"max_steps": 2400}
+    values["train"] |= {"max_steps": 1800}
     return Plan.read(values)
 
 
@@ -232,7 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, metavar="PTBXL", help="real records")
     parser.add_argument("--run", required=True, type=Path, help="folder of the trained model")
-    parser.add_argument("-n", type=int, default=64, help="records drawn (default: 64)")
+    parser.add_argument("-n", type=int, default=60, help="records drawn (default: 60)")
     parser.add_argument("--seeds", type=int, default=3, help="(default: 3)")
     parser.add_argument("--sampler", choices=STEPS, action="append", help="only this one")
     parser.add_argument("--json", type=Path, help="write the figures here")
