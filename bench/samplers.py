@@ -2,7 +2,7 @@
 
     python bench/samplers.py --data PTBXL --run RUN [--json PATH]
 
-``--data`` is a folder in the layout of PTB-XL. A run that is not finished is trained first: 2,400
+``--data`` is a folder in the layout of PTB-XL. A run that is not finished is trained first: 1,800
 steps of the demo's network with the references' noise schedule and units (mV), on folds 1 to 8.
 Records of folds 9 and 10 are what drawn ones are compared with, class for class. docs/samplers.md
 explains the figures.
@@ -54,7 +54,7 @@ def small_plan(folder: str) -> Plan:
     values["dataset"] |= {"scale": 1.0, "data_directory": folder}
     for section, key in (("dataset", "records"), ("dataset", "spread"), ("train", "max_minutes")):
         del values[section][key]  # of simulated records, and a limit by the clock
-    values["train"] |= {"max_steps": 2400}
+    values["train"] |= {"max_steps": 1800}
     return Plan.read(values)
 
 
@@ -181,25 +181,24 @@ def draws(
     moments: diffusion.ClassMoments,
     labels: Tensor,
     shape: tuple[int, int],
-    seeds: int,
+    seed: int,
     only: tuple[str, ...],
-) -> Iterator[tuple[str, int, str, int, Tensor]]:
-    """Signals of every sampler, number of steps, start and seed: the same noise for all of them."""
-    for seed in range(seeds):
-        for sampler in only:
-            for steps in STEPS[sampler]:
-                for start in STARTS:
-                    x = diffusion.sample(
-                        model,
-                        (len(labels), *shape),
-                        labels,
-                        schedule,
-                        sampler=sampler,
-                        steps=steps,
-                        noise=diffusion.RecordNoise(seed, range(len(labels))),
-                        start=moments.of(labels) if start == "matched" else None,
-                    )
-                    yield sampler, steps, start, seed, x
+) -> Iterator[tuple[str, int, str, Tensor]]:
+    """Signals of every sampler, number of steps and start: the same noise for all of them."""
+    for sampler in only:
+        for steps in STEPS[sampler]:
+            for start in STARTS:
+                x = diffusion.sample(
+                    model,
+                    (len(labels), *shape),
+                    labels,
+                    schedule,
+                    sampler=sampler,
+                    steps=steps,
+                    noise=diffusion.RecordNoise(seed, range(len(labels))),
+                    start=moments.of(labels) if start == "matched" else None,
+                )
+                yield sampler, steps, start, x
 
 
 def summary(values: list[dict[str, float]]) -> dict[str, list[float]]:
@@ -232,11 +231,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, metavar="PTBXL", help="real records")
     parser.add_argument("--run", required=True, type=Path, help="folder of the trained model")
-    parser.add_argument("-n", type=int, default=64, help="records drawn (default: 64)")
-    parser.add_argument("--seeds", type=int, default=3, help="(default: 3)")
+    parser.add_argument("-n", type=int, default=60, help="records drawn (default: 60)")
+    parser.add_argument("--seeds", type=int, default=3, help="at least 2 (default: 3)")
     parser.add_argument("--sampler", choices=STEPS, action="append", help="only this one")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
+    if arguments.seeds < 2:
+        parser.error(f"--seeds must be at least 2, got {arguments.seeds}")
 
     plan = small_plan(arguments.data)
     model, progress = train(plan, arguments.run, callback=lambda p: tell(f"step {p.step}"))
@@ -248,39 +249,35 @@ def main() -> None:
     unseen = windows(held_out, arguments.n, seed=0)
     judged = Judge(windows([seen], 4 * arguments.n, seed=100), unseen, seen.fs)
     real = [judged(windows([seen], arguments.n, seed=s).x) for s in range(1, arguments.seeds + 1)]
-    rows: list[dict[str, Any]] = [
-        {"sampler": "real, trained on", "steps": None, "start": "", "figures": summary(real)}
-    ]
-    found: dict[tuple[str, int, str], list[dict[str, float]]] = {}
-    for sampler, steps, start, seed, x in draws(
-        model,
-        diffusion.NoiseSchedule.linear(**plan.model["diffusion"]),
-        diffusion.class_moments(seen.x, seen.y),
-        unseen.y,
-        tuple(unseen.x.shape[1:]),
-        arguments.seeds,
-        tuple(arguments.sampler or STEPS),
-    ):
-        found.setdefault((sampler, steps, start), []).append(judged(x))
-        tell(f"{sampler} {steps} {start}, seed {seed}")
-    tell("")
-    for (sampler, steps, start), values in found.items():
-        rows.append(
+    found: dict[tuple[str, int | None, str], list[dict[str, float]]] = {
+        ("real, trained on", None, ""): real
+    }
+    moments = diffusion.class_moments(seen.x, seen.y)
+    schedule = diffusion.NoiseSchedule.linear(**plan.model["diffusion"])
+    shape, only = tuple(unseen.x.shape[1:]), tuple(arguments.sampler or STEPS)
+    for seed in range(arguments.seeds):
+        for *row, x in draws(model, schedule, moments, unseen.y, shape, seed, only):
+            found.setdefault(tuple(row), []).append(judged(x))
+            tell(f"seed {seed}: {' '.join(map(str, row))}")
+        if seed == 0:
+            continue  # no spread to tell
+        rows = [
             {"sampler": sampler, "steps": steps, "start": start, "figures": summary(values)}
-        )
+            for (sampler, steps, start), values in found.items()
+        ]
+        if arguments.json:
+            result = environment("cpu") | {
+                "trained_steps": progress.step,
+                "loss": read_log(arguments.run)[-1]["loss"],
+                "records": {"trained": len(seen), "held_out": sum(map(len, held_out))},
+                "drawn": arguments.n,
+                "seeds": seed + 1,
+                "figures": {key: name for key, (name, _) in FIGURES.items()},
+                "rows": rows,
+            }
+            arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    tell("")
     print(markdown(rows))
-    if arguments.json:
-        log = read_log(arguments.run)[-1]
-        result = environment("cpu") | {
-            "trained_steps": progress.step,
-            "loss": log["loss"],
-            "records": {"trained": len(seen), "held_out": sum(map(len, held_out))},
-            "drawn": arguments.n,
-            "seeds": arguments.seeds,
-            "figures": {key: name for key, (name, _) in FIGURES.items()},
-            "rows": rows,
-        }
-        arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
 def tell(text: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ecgcore import diffusion, random
-from ecgcore.diffusion import RecordNoise
+from ecgcore import diffusion, engine, random
+from ecgcore.diffusion import Moments, RecordNoise
 from ecgcore.testing.compare import relative_error
+from tiny import tiny_dsat, tiny_sssd
 from toy_denoiser import ALL, LABELS, MASK, SCHEDULE, SHAPE, T, draw, model
 
 # --- guidance -------------------------------------------------------------------------------------
@@ -105,3 +106,34 @@ def test_the_rest_follows_what_is_kept():
         )
         assert torch.equal(x[0, 0], known[0, 0])
         assert float(torch.corrcoef(x[0])[0, 1]) >= correlated
+
+
+# --- a compiled model -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [tiny_sssd, tiny_dsat])
+@pytest.mark.parametrize(("sampler", "options"), ALL)
+def test_everything_at_once_on_a_compiled_model(make, sampler, options):
+    """As on the plain module: few steps, a matched start, guidance and a part that is kept."""
+    compiled = make(T=6)
+    assert engine.obstacle(compiled) is None
+    shape, labels = (2, 8, 40), torch.eye(5)[[1, 3]]
+    mask = torch.zeros(shape, dtype=torch.bool)
+    mask[:, :3, 10:] = True
+    x, expected = (
+        diffusion.sample(
+            model,
+            shape,
+            labels,
+            SCHEDULE,
+            sampler=sampler,
+            noise=RecordNoise(1, [4, 5]),
+            start=Moments(torch.tensor(0.1), torch.full((8, 1), 0.5)),
+            guidance=1.5,
+            known=torch.linspace(-1, 1, 40).expand(shape),
+            mask=mask,
+            **options,
+        )
+        for model in (compiled, lambda x, label, steps: compiled(x, label, steps))
+    )
+    assert relative_error(x, expected) <= 2e-5

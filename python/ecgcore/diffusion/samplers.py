@@ -41,6 +41,7 @@ def sample(
     mask: Tensor | None = None,
     precision: str = "fp32",
     rate: float = 1.0,
+    eager: bool = False,
 ) -> Tensor:
     """Draw signals by running the diffusion backward.
 
@@ -78,6 +79,8 @@ def sample(
             ``RecordNoise``, row ``draws + k`` of a tensor, the generator's next array.
         precision: of matrix products, ``"fp32"`` or ``"bf16"``.
         rate: step of the samples in units of the one the model was trained with.
+        eager: on a GPU, launch the kernels of each step one by one. Otherwise the steps of a model
+            that is compiled (``engine.prepare``) are recorded in CUDA graphs and replayed.
 
     Returns:
         ``(B, channels, L)`` on the model's device, float32 (float64 for a float64 model).
@@ -148,16 +151,19 @@ def sample(
         process.begin(start.start(process.x, float(schedule.alpha_bar[-1])))
     else:
         process.begin(process.x if start is None else start[1])
+    plain = eager or engine.obstacle(model) is not None
+    evaluate = engine.Replay(process.evaluate, device, eager=plain)
+    update = engine.Replay(process.update, device, eager=plain)
     last = len(table.times) - 1
     for k, t in enumerate(table.times):
         if on_host is not None and mask is not None:
             process.kept_noise.copy_(on_host(KEPT + k))
-        process.evaluate()
+        evaluate()
         if callback is not None:
             callback(k, t, process.x.clone(), process.eps.clone())
         if on_host is not None and table.stochastic and k < last:
             process.fresh.copy_(on_host(table.first_draw + k))
-        process.update()
+        update()
     return process.end()
 
 

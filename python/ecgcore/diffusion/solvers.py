@@ -180,7 +180,9 @@ def times(
     if steps is None:
         return every
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= len(every):
-        raise ValueError(f"steps must be a whole number from 1 to {len(every)}, got {steps!r}")
+        raise ValueError(
+            f"times: steps must be a whole number from 1 to {len(every)}, got {steps!r}"
+        )
     alpha, sigma = _levels(schedule)
     level = torch.log(alpha / sigma)[: len(every)].numpy()
     places = np.linspace(level[-1], level[0], steps)
