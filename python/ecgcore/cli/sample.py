@@ -89,6 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="normal",
         help="(default: normal)",
     )
+    how.add_argument(
+        "--eager", action="store_true", help="on a GPU: no CUDA graph, each kernel by itself"
+    )
     how.add_argument("--precision", choices=PRECISIONS, default="fp32", help="(default: fp32)")
     how.add_argument(
         "--guidance", type=number, default=1.0, metavar="W", help="weight of the label (default: 1)"
@@ -137,6 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
             guidance=arguments.guidance,
             length=arguments.length,
             rate=arguments.rate,
+            eager=arguments.eager,
             **what_is_kept(arguments.known, arguments.keep, model.card, arguments.rate),
         )
         first = world.first

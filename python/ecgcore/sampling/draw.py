@@ -36,6 +36,7 @@ def sample(
     rate: float = 1.0,
     known: Any = None,
     mask: Any = None,
+    eager: bool = False,
     batch_size: int | None = None,
 ) -> ECGBatch:
     """Draw ECGs. A loaded model has this as its ``sample`` method.
@@ -81,6 +82,8 @@ def sample(
             ``known``, or 1 along axes on which it is the same. ``sampling.keep`` makes one from
             words. In a model of eight channels any two limb leads tell all six; a single one is
             kept if it is itself a channel.
+        eager: on a GPU, launch the kernels of each step one by one instead of replaying a CUDA
+            graph.
         batch_size: records drawn together, by default 16.
 
     Returns:
@@ -93,7 +96,7 @@ def sample(
     """
     options = Options(
         steps=steps, sampler=sampler, length=length, precision=precision, start=start, eta=eta,
-        guidance=guidance, rate=rate, known=known, mask=mask,
+        guidance=guidance, rate=rate, known=known, mask=mask, eager=eager,
     )  # fmt: skip
     batch_size = BATCH_SIZE if batch_size is None else positive("batch_size", batch_size)
     drawing = plan(model, labels, n, seed, options, noise)

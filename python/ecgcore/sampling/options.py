@@ -33,6 +33,7 @@ class Options:
     rate: float = 1.0
     known: Any = None
     mask: Any = None
+    eager: bool = False
 
     def check_gan(self, name: str) -> None:
         """Raise ValueError for what only a diffusion model takes."""
@@ -44,7 +45,11 @@ class Options:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name != "length" and value is not field.default and value != field.default:
-                given = f"{field.name}={value!r}" if isinstance(value, str | float) else field.name
+                given = (
+                    f"{field.name}={value!r}"
+                    if isinstance(value, str | int | float)
+                    else field.name
+                )
                 raise ValueError(
                     f"sample: {name} draws in one pass, it takes no {field.name}; got {given}"
                 )
@@ -58,6 +63,8 @@ class Options:
             raise ValueError(
                 f"sample: precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
             )
+        if not isinstance(self.eager, bool):
+            raise TypeError(f"sample: eager must be True or False, got {self.eager!r}")
         for option in ("eta", "guidance", "rate"):
             _check_number(option, getattr(self, option))
         if self.rate <= 0:

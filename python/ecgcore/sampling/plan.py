@@ -124,6 +124,7 @@ class Plan:
             mask=mask,
             precision=options.precision,
             rate=options.rate,
+            eager=options.eager,
         )
 
     def _start(self, records: range, labels: Tensor | None) -> diffusion.Moments | None:

@@ -108,7 +108,7 @@ def sample_to(
             model. With a time-out longer than they differ by: the first waits for the last.
         progress: show a bar over the whole run, in the first process.
         options: ``steps``, ``sampler``, ``length``, ``precision``, ``start``, ``eta``,
-            ``guidance``, ``rate``, ``known``, ``mask``, as in ``model.sample``.
+            ``guidance``, ``rate``, ``known``, ``mask``, ``eager``, as in ``model.sample``.
 
     Raises:
         EcgcoreError: ``folder`` holds a run with other settings, which are named, or another
