@@ -422,6 +422,15 @@ def test_card_survives_json() -> None:
     assert ModelCard.from_json(card.to_json()) == card
     assert card.class_names == ("a",)
     assert ModelCard.from_json(ModelCard((), ("ch0",), 1, 1).to_json()).diffusion is None
+    moments = {"mean": [[0.5, -1], [0, 0]], "std": [[1, 0.25], [2, 2]]}
+    card = dataclasses.replace(card, moments=moments, label_dropout=0.1)
+    assert ModelCard.from_json(card.to_json()) == card
+    assert card.moments == {"mean": ((0.5, -1.0), (0.0, 0.0)), "std": ((1.0, 0.25), (2.0, 2.0))}
+
+
+def test_a_card_of_an_older_version_is_read() -> None:
+    card = ModelCard.from_json('{"class_names": [], "lead_names": ["x"], "fs": 1, "length": 1}')
+    assert (card.moments, card.label_dropout) == (None, 0.0)
 
 
 def test_card_of_other_channel_and_class_numbers() -> None:
@@ -441,6 +450,23 @@ def test_card_of_other_channel_and_class_numbers() -> None:
         ({"length": 0}, "length must be"),
         ({"length": 10.5}, "length must be"),
         ({"diffusion": {"T": 5}}, "diffusion must hold"),
+        ({"moments": [[1.0]]}, "moments must hold mean and std"),
+        ({"moments": {"mean": [[0.0]]}}, "moments must hold mean and std, got mean"),
+        ({"moments": {"mean": [[0.0]], "std": [[1.0]]}}, r"\['mean'\] must be 2 rows .* of 1"),
+        (
+            {"moments": {"mean": [[0.0], [0.0]], "std": [[1.0], [1.0, 2.0]]}},
+            r"\['std'\] must be 2 rows .* of 1 numbers",
+        ),
+        (
+            {"moments": {"mean": [[0.0], [0.0]], "std": [[-1.0], [1.0]]}},
+            "finite and not negative, got -1",
+        ),
+        (
+            {"moments": {"mean": [["0"], [0.0]], "std": [[1.0], [1.0]]}},
+            r"\['mean'\] must be finite, got '0'",
+        ),
+        ({"label_dropout": 1.1}, "label_dropout must be a number from 0 to 1, got 1.1"),
+        ({"label_dropout": True}, "label_dropout must be a number from 0 to 1, got True"),
     ],
 )
 def test_card_values_are_checked(change: dict[str, Any], match: str) -> None:

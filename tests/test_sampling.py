@@ -11,28 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from ecgcore import data, diffusion, random, sampling
+from ecgcore import data, diffusion, random
 from ecgcore.errors import DataError
 from ecgcore.models.card import ModelCard
 from ecgcore.sampling import ECGBatch, sample
+from ecgcore.sampling.channels import leads_of, to_leads
 from support import recorded
+from tiny import loaded_sssd as loaded
 from tiny import tiny_sssd
 
 EIGHT = ("I", "V1", "V2", "V3", "V4", "V5", "V6", "aVF")
-
-
-def loaded(T: int = 4, **changes: Any) -> Any:
-    """A tiny model as ``load`` would return it."""
-    model: Any = tiny_sssd(T, **changes)
-    settings = model.config["model"]
-    model.card = ModelCard.of_reference(
-        channels=settings["out_channels"],
-        classes=settings["label_embed_classes"],
-        length=settings["s4_lmax"],
-        diffusion=model.config["diffusion"],
-    )
-    sampling.bind(model)
-    return model
 
 
 # --- noise ----------------------------------------------------------------------------------------
@@ -352,6 +340,6 @@ def test_names_of_a_record(batch: ECGBatch) -> None:
 
 def test_recorded_lead_completion() -> None:
     fixture = recorded("lead_rebuild_8to12")
-    x, leads = sampling._to_leads(fixture["in/x8"], EIGHT)
-    wanted = data.reorder_leads(fixture["out/x12"], data.REFERENCE_LEADS, leads)
+    x = to_leads(fixture["in/x8"], EIGHT)
+    wanted = data.reorder_leads(fixture["out/x12"], data.REFERENCE_LEADS, leads_of(EIGHT))
     assert (x - wanted).abs().max() <= 1e-6 * wanted.abs().max()

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from ecgcore import models
+from ecgcore import models, sampling
+from ecgcore.models.card import ModelCard
 
 SETTINGS: dict[str, Any] = {
     "in_channels": 8,
@@ -56,6 +57,20 @@ def _awake(T: int, **config: Any) -> Any:
         for parameter in model.final_conv.parameters():
             parameter.normal_(std=0.3)
     return model.eval()
+
+
+def loaded_sssd(T: int = 4, **changes: Any) -> Any:
+    """``tiny_sssd`` as ``load`` would return it: with its card and ``sample``."""
+    model: Any = tiny_sssd(T, **changes)
+    settings = model.config["model"]
+    model.card = ModelCard.of_reference(
+        channels=settings["out_channels"],
+        classes=settings["label_embed_classes"],
+        length=settings["s4_lmax"],
+        diffusion=model.config["diffusion"],
+    )
+    sampling.bind(model)
+    return model
 
 
 def noise_of(model: models.SSSDECG | models.DSATECG, length: int = 40) -> torch.Tensor:

@@ -3,12 +3,15 @@
 // The table of contents of the native library: every operator's schema, and its CPU kernel.
 #include "library.h"
 
+#include "ops/add_layer_norm.h"
 #include "ops/cauchy.h"
 #include "ops/conditional_batch_norm.h"
 #include "ops/diag.h"
 #include "ops/local_attention.h"
 #include "ops/nplr.h"
+#include "ops/packed_linear.h"
 #include "ops/phase_shuffle.h"
+#include "ops/residual_update.h"
 #include "ops/s4_conv.h"
 #include "ops/ssm_step.h"
 #include "ops/vandermonde.h"
@@ -56,6 +59,11 @@ void register_operators() {
   ops.def<conditional_batch_norm_backward<Cpu>>(
       "conditional_batch_norm_backward", {"grad", "x", "gamma", "beta", "statistics", "training",
                                           "activation", "negative_slope", "wanted"});
+  ops.def<packed_linear<Cpu>>("packed_linear",
+                              {"x", "packed", "bias", "shift", "out", "relu", "accumulate"});
+  ops.def<add_layer_norm<Cpu>>("add_layer_norm", {"y", "residual", "weight", "bias", "shift", "out",
+                                                  "eps", "gate", "scale", "accumulate"});
+  ops.def<residual_update<Cpu>>("residual_update", {"rs", "step", "x", "skip", "padded", "first"});
 
   static Library cpu = Library::kernels("ecgcore", Cpu::kKey);
   cpu.impl<cauchy<Cpu>>("cauchy");
@@ -80,6 +88,9 @@ void register_operators() {
   cpu.impl<phase_shuffle_adjoint<Cpu>>("phase_shuffle_adjoint");
   cpu.impl<conditional_batch_norm<Cpu>>("conditional_batch_norm");
   cpu.impl<conditional_batch_norm_backward<Cpu>>("conditional_batch_norm_backward");
+  cpu.impl<packed_linear<Cpu>>("packed_linear");
+  cpu.impl<add_layer_norm<Cpu>>("add_layer_norm");
+  cpu.impl<residual_update<Cpu>>("residual_update");
 }
 
 }  // namespace ecg::torch_abi

@@ -44,6 +44,19 @@ struct Slot<Tensor> {
   static uint64_t give(Tensor&& tensor) { return reinterpret_cast<uint64_t>(tensor.release()); }
 };
 
+// A tensor of the caller's that the operator writes; kAlias is its letter in the schema, another
+// one for each such argument.
+template <char kAlias>
+struct Written : Tensor {
+  explicit Written(Tensor&& tensor) : Tensor(std::move(tensor)) {}
+};
+
+template <char kAlias>
+struct Slot<Written<kAlias>> {
+  static std::string word() { return std::string("Tensor(") + kAlias + "!)"; }
+  static Written<kAlias> take(uint64_t slot) { return Written<kAlias>(Slot<Tensor>::take(slot)); }
+};
+
 template <>
 struct Slot<int64_t> {
   static std::string word() { return "int"; }
@@ -114,6 +127,10 @@ struct Results {
   static std::string word() { return Slot<R>::word(); }
   static void give(uint64_t* stack, R&& result) { stack[0] = Slot<R>::give(std::move(result)); }
 };
+template <>
+struct Results<void> {
+  static std::string word() { return "()"; }
+};
 template <class... R>
 struct Results<std::tuple<R...>> {
   static std::string word() {
@@ -154,7 +171,11 @@ struct Op<Function, R (*)(Args...)> {
   static void take_and_call(uint64_t* stack, std::index_sequence<I...>) {
     // Braces fix the order of evaluation: slot 0 first.
     std::tuple<std::decay_t<Args>...> arguments{Slot<std::decay_t<Args>>::take(stack[I])...};
-    Results<R>::give(stack, std::apply(Function, arguments));
+    if constexpr (std::is_void_v<R>) {
+      std::apply(Function, arguments);
+    } else {
+      Results<R>::give(stack, std::apply(Function, arguments));
+    }
   }
 };
 

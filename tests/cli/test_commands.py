@@ -16,6 +16,7 @@ import torch
 import ecgcore
 from ecgcore import data, testing
 from ecgcore.cli import main
+from ecgcore.sampling.parts import Parts
 from support import ROOT, need_shared
 
 CONFIG = str(ROOT / "configs" / "test.json")
@@ -127,6 +128,94 @@ def test_sample_writes_arrays_and_sheets(run: Path, tmp_path: Path, capsys: Any)
     assert np.array_equal(np.load(next(out.glob("*data*.npy"))), signals[0])
     assert main([*arguments, "--seed", "5", "--no-sheets", "--force"]) == 0
     assert np.array_equal(np.load(next(out.glob("*data*.npy"))), signals[0])
+
+
+def test_sample_takes_rows_of_labels_and_every_option(run: Path, tmp_path: Path) -> None:
+    rows = np.array([[0, 1, 0, 0, 1], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
+    np.save(tmp_path / "rows.npy", rows)
+    out = tmp_path / "samples"
+    options = {
+        "--labels": str(tmp_path / "rows.npy"), "--split": "test", "--sheets": "1",
+        "--sampler": "ddim", "--steps": "3", "--eta": "0.5", "--start": "matched", "--rate": "0.5",
+        "--precision": "bf16", "--batch-size": "2", "--seed": "1", "--out": str(out),
+    }  # fmt: skip
+    arguments = [word for option in options.items() for word in option]
+    assert main(["sample", str(run), *arguments]) == 0
+    assert {p.name for p in out.iterdir()} == {
+        *("test_data.npy", "test_labels.npy", "000_HYP+STTC.png", "000_HYP+STTC.svg")
+    }
+    assert np.array_equal(np.load(out / "test_labels.npy"), rows)
+    batch = ecgcore.load(run).sample(
+        rows.astype(np.float32), sampler="ddim", steps=3, eta=0.5, start="matched", rate=0.5,
+        precision="bf16", batch_size=2, seed=1,
+    )  # fmt: skip
+    batch.to_npy(tmp_path / "memory", "test")
+    memory = (tmp_path / "memory" / "test_data.npy").read_bytes()
+    assert (out / "test_data.npy").read_bytes() == memory
+    assert batch.x.shape == (3, 12, 200)
+
+
+def test_sample_keeps_what_is_known(run: Path, tmp_path: Path, capsys: Any) -> None:
+    x, _ = data.simulate(2, seed=0, seconds=1.0)
+    np.save(tmp_path / "a.npy", data.reorder_leads(x, data.LEADS, data.REFERENCE_LEADS))
+    data.write_record(tmp_path, "b", x[0], 100)
+    record = data.read_record(tmp_path / "b").millivolts()
+    for name, keep, rows, count in (
+        ("a.npy", "I,II", slice(0, 2), 2),
+        ("b", "V1,v2,0.2-0.5s", slice(6, 8), 5),
+    ):
+        out = tmp_path / f"out_{name}"
+        arguments = ["sample", str(run), "--known", str(tmp_path / name), "--keep", keep]
+        assert main([*arguments, "--no-sheets", "--out", str(out)]) == 0
+        drawn = np.load(out / "train_data.npy")
+        assert len(drawn) == count  # a record for each given, or a given one in each class
+        drawn = data.reorder_leads(drawn, data.REFERENCE_LEADS, data.LEADS)
+        known = x.numpy() if count == 2 else record
+        span = slice(None) if count == 2 else slice(20, 50)
+        assert np.abs(drawn - known)[:, rows, span].max() <= 1e-5
+        assert np.abs(drawn - known)[:, 9:].max() > 0.01
+    capsys.readouterr()
+    for wrong, message in (
+        (["--known", str(tmp_path / "b")], "--known FILE and --keep WHAT go together"),
+        (
+            ["--known", str(tmp_path / "b"), "--keep", "I,0-2s"],
+            "'0-2s' is no span of a record of 1",
+        ),
+        (["--known", str(tmp_path / "b"), "--keep", "aVR"], "of the limb leads only aVR is kept"),
+        (
+            ["--known", str(tmp_path / "b"), "--keep", "I", "--rate", "0.2"],
+            "has 100 Hz, the records to be drawn 500 Hz",
+        ),
+        (["--guidance", "2"], "needs a model trained with label dropout"),
+        (["--labels", str(tmp_path / "a.npy")], "expected rows of class weights (k, classes)"),
+        (["--eta", "nan"], "expected a number, got 'nan'"),
+    ):
+        assert main(["sample", str(run), *wrong, "--out", str(tmp_path / "none")]) != 0
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "none").exists()
+
+
+def test_sample_goes_on_where_it_was_stopped(
+    run: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    out = tmp_path / "samples"
+    arguments = ["sample", str(run), "-n", "5", "--batch-size", "2", "--out", str(out)]
+    save = Parts.save
+
+    def stop(self: Parts, part: int, x: torch.Tensor) -> None:
+        if part == 1:
+            raise KeyboardInterrupt
+        save(self, part, x)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Parts, "save", stop)
+        assert main(arguments) == 130
+    kept = f"ecgcore sample: interrupted; 2 of 5 records are kept in {out / 'parts'}"
+    assert kept in capsys.readouterr().err
+    assert main([*arguments, "--sampler", "ddim"]) == 1
+    assert "sampler = 'ddpm', not 'ddim'; choose another folder" in capsys.readouterr().err
+    assert main([*arguments, "--no-sheets"]) == 0
+    assert {p.name for p in out.iterdir()} == {"train_data.npy", "train_labels.npy"}
 
 
 def test_sample_names_the_classes_there_are(run: Path, tmp_path: Path, capsys: Any) -> None:

@@ -46,6 +46,7 @@ def test_the_first_limit_ends_the_run() -> None:
         ({"batch_size": 0}, "train.batch_size: expected at least 1, got 0"),
         ({"schedule": "linear"}, "train.schedule: expected 'constant' or 'cosine', got 'linear'"),
         ({"ema": 1.0}, "train.ema: expected at least 0 and below 1, got 1.0"),
+        ({"label_dropout": 1.5}, "train.label_dropout: expected between 0 and 1, got 1.5"),
         ({"ckpt_iter": 7}, r"train.ckpt_iter: expected 'max' \(continue\), -1"),
         ({"n_iters": 3, "epochs": 4}, "two names of one setting"),
         ({"max_minutes": None, "seed": None}, "train.seed: expected an integer, got None"),

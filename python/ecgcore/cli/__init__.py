@@ -22,10 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else 2
     try:
         return int(arguments.run(arguments))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if arguments.debug:
             raise
-        print(f"ecgcore {arguments.command}: interrupted", file=sys.stderr)
+        kept = f"; {stop}" if str(stop) else ""
+        print(f"ecgcore {arguments.command}: interrupted{kept}", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if arguments.debug:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
-from ecgcore import _native, report
-from ecgcore.errors import EcgcoreError
+from ecgcore import _native, data, report
+from ecgcore.errors import DataError, EcgcoreError
 from ecgcore.sampling import ECGBatch
 
 INTERRUPTED = 130
@@ -61,6 +63,17 @@ def positive(text: str) -> float:
     return value
 
 
+def number(text: str) -> float:
+    """An argparse type: a finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}")
+    return value
+
+
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise if ``path`` is there, unless ``force``: nothing is overwritten without being asked."""
     if path.exists() and not force:
@@ -92,3 +105,29 @@ def write_sheets(
                 leads=batch.leads,
                 title=batch.title(i),
             )
+
+
+def read_array(path: Path) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
+    """``(x, fs, leads)`` of an .npy or .npz: x in mV, fs in Hz if the file says it, leads those of
+    the reference's npy files unless it says otherwise.
+
+    Raises:
+        DataError: no such file, or none that holds signals.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        loaded = np.load(path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path}: not a readable array ({error})") from None
+    if isinstance(loaded, np.ndarray):
+        return loaded, None, data.REFERENCE_LEADS
+    with loaded:
+        for entry, per_millivolt in (("x", 1.0), ("x_uV", 1000.0)):
+            if entry in loaded:
+                x = np.asarray(loaded[entry], dtype=np.float32) / np.float32(per_millivolt)
+                fs = float(loaded["fs"]) if "fs" in loaded else None
+                if "leads" in loaded:
+                    return x, fs, data.parse_leads([str(name) for name in loaded["leads"]])
+                return x, fs, data.REFERENCE_LEADS
+        raise DataError(f"{path}: holds neither x nor x_uV but {', '.join(loaded.files)}")

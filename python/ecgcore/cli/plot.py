@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ecgcore import data, report
-from ecgcore.cli.common import positive, refuse_existing, whole_number
+from ecgcore.cli.common import positive, read_array, refuse_existing, whole_number
 from ecgcore.errors import DataError
 
 _ORDERS = {"reference": data.REFERENCE_LEADS, "ptbxl": data.LEADS}
@@ -62,9 +62,7 @@ def read_record(
             raise DataError(f"{path}: --fs, --leads and --index are for arrays, not WFDB records")
         record = data.read_record(path)
         return record.millivolts(), float(record.fs), tuple(record.names)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    x, rate, leads = _read_array(path)
+    x, rate, leads = read_array(path)
     if order is not None:
         leads = _ORDERS[order]
     if x.ndim == 2:
@@ -75,22 +73,4 @@ def read_record(
         )
     if index >= len(x):
         raise DataError(f"{path}: has {len(x)} records, --index {index} is not among them")
-    return x[index], fs if fs is not None else rate, leads
-
-
-def _read_array(path: Path) -> tuple[np.ndarray, float, tuple[str, ...]]:
-    try:
-        loaded = np.load(path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path}: not a readable array ({error})") from None
-    if isinstance(loaded, np.ndarray):
-        return loaded, 100.0, data.REFERENCE_LEADS
-    with loaded:
-        for entry, per_millivolt in (("x", 1.0), ("x_uV", 1000.0)):
-            if entry in loaded:
-                x = np.asarray(loaded[entry], dtype=np.float32) / np.float32(per_millivolt)
-                fs = float(loaded["fs"]) if "fs" in loaded else 100.0
-                if "leads" in loaded:
-                    return x, fs, data.parse_leads([str(name) for name in loaded["leads"]])
-                return x, fs, data.REFERENCE_LEADS
-        raise DataError(f"{path}: holds neither x nor x_uV but {', '.join(loaded.files)}")
+    return x[index], fs or rate or 100.0, leads

@@ -130,6 +130,14 @@ def to_twelve_leads(x: Signal, *, basis: str = "I-aVF", order: str = "reference"
     return np.stack(parts, axis=-2)
 
 
+def limb_weights(basis: str) -> dict[str, tuple[float, float]]:
+    """The six limb leads as weights of lead I and the other limb lead of ``basis``."""
+    other = "aVF" if basis == "I-aVF" else "II"
+    own = {"I": (1.0, 0.0), other: (0.0, 1.0)}
+    weights = own | _LIMB_WEIGHTS[basis]
+    return {lead: weights[lead] for lead in LEADS[:6]}
+
+
 def _lookup(function: str, basis: str, order: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if basis not in BASES:
         raise ValueError(f"{function}: basis must be 'I-aVF' or 'I-II', got {basis!r}")

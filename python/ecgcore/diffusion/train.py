@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ecgcore.diffusion.loss import loss as diffusion_loss
 from ecgcore.diffusion.schedule import NoiseSchedule
+from ecgcore.errors import ConfigError
 from ecgcore.nn.s4 import reserve_lengths
 from ecgcore.train.config import TrainConfig
 from ecgcore.train.distributed import World
@@ -40,6 +41,16 @@ def draw_noise(
     else:
         steps = torch.randint(schedule.T, (batch,), generator=random)
     return steps, torch.randn(x.shape, generator=random)
+
+
+def drop_labels(label: Tensor, share: float, random: torch.Generator) -> Tensor:
+    """``label (B, classes)`` with each row set to zero with probability ``share``.
+
+    A model trained so predicts the noise with and without a class: what classifier-free guidance
+    combines (Ho, Salimans, "Classifier-free diffusion guidance", 2022).
+    """
+    kept = torch.rand(len(label), 1, generator=random) >= share
+    return label * kept
 
 
 def training_step(
@@ -92,11 +103,11 @@ def fit(
     averaged weights.
 
     Everything random in step ``k`` follows from ``(config.seed, k)``: which records, their windows,
-    the diffusion steps, the noise and the dropout. So a run that was stopped continues from its
-    weights, the optimiser's and the averages' state and the number ``k`` alone, to the same
-    weights, bit for bit, as one that was not (on one machine; CUDA operations that are not
-    deterministic excepted). ``batch_size`` counts the records over all processes, and each process
-    takes its part of the same draws: their number changes the result by rounding only.
+    the diffusion steps, the noise, the labels taken away and the dropout. So a run that was stopped
+    continues from its weights, the optimiser's and the averages' state and the number ``k`` alone,
+    to the same weights, bit for bit, as one that was not (on one machine; CUDA operations that are
+    not deterministic excepted). ``batch_size`` counts the records over all processes, and each
+    process takes its part of the same draws: their number changes the result by rounding only.
 
     Args:
         run: folder to log to, to save in and to continue from.
@@ -107,10 +118,15 @@ def fit(
     Raises:
         TrainingDiverged: the loss or its gradient is not finite; the last checkpoint stays as it
             is.
-        ConfigError, CheckpointError: the folder holds another run, or a state that cannot be read.
+        ConfigError, CheckpointError: the folder holds another run, or a state that cannot be read;
+            or labels are to be taken away where there are none.
     """
     world = world or World()
     check_batch(config, world)
+    if config.label_dropout and not records.y.shape[1]:
+        raise ConfigError(
+            f"train.label_dropout is {config.label_dropout}, but the model has no classes"
+        )
     model.to(world.device).train()
     reserve_lengths(model, records.length)  # not in the first step, behind the back of the averages
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -127,6 +143,10 @@ def fit(
         x, label = records.batch(step, config.batch_size, config.seed)
         random = generator(config.seed, "noise", step)
         steps, noise = draw_noise(x, schedule, random, stratified=config.stratified_steps)
+        if config.label_dropout:
+            label = drop_labels(
+                label, config.label_dropout, generator(config.seed, "label dropout", step)
+            )
         made = training_step(
             network, optimizer, schedule, *world.share(x, label, steps, noise),
             grad_clip=config.grad_clip, mean=world.mean,

@@ -47,6 +47,8 @@ class GANTrainConfig(TrainConfig):
             raise ConfigError(f"train.n_critic: expected at least 1, got {self.n_critic!r}")
         if self.stratified_steps:
             raise ConfigError("train.stratified_steps: a GAN has no diffusion steps")
+        if self.label_dropout:
+            raise ConfigError("train.label_dropout: guidance is for diffusion models, not for GANs")
 
     def batches_per_epoch(self, records: int) -> int | None:
         """What :func:`ecgcore.gan.generator_turn` takes, for a data set of ``records`` records.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -26,6 +26,11 @@ class ModelCard:
         length: samples per record in training, and what ``model.sample`` draws by default.
         scale: model units per mV, ``x_model = scale * x_mV``.
         diffusion: ``{"T", "beta_0", "beta_T"}`` of the noise schedule; None for other models.
+        moments: ``{"mean", "std"}`` of the training data in model units, each a row per class and
+            one of all records, with a number per channel: what ``start="matched"`` starts from
+            (``diffusion.ClassMoments``). None where they are not known.
+        label_dropout: share of the training records whose label was taken away. Where it is above
+            0 the model also knows the ECG of no class, and ``guidance`` can lead away from it.
 
     Raises:
         ConfigError: a value that cannot be meant.
@@ -37,6 +42,8 @@ class ModelCard:
     length: int
     scale: float = 1.0
     diffusion: Mapping[str, float] | None = None
+    moments: Mapping[str, Sequence[Sequence[float]]] | None = None
+    label_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("class_names", "lead_names"):
@@ -48,7 +55,7 @@ class ModelCard:
             object.__setattr__(self, name, tuple(names))
         for name in ("fs", "scale"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if not _is_number(value):
                 raise ConfigError(f"model card: {name} must be a number, got {value!r}")
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"model card: {name} must be positive and finite, got {value!r}")
@@ -64,6 +71,42 @@ class ModelCard:
                     + ", ".join(sorted(map(str, self.diffusion)))
                 )
             object.__setattr__(self, "diffusion", dict(self.diffusion))
+        if self.moments is not None:
+            object.__setattr__(self, "moments", self._checked_moments(self.moments))
+        if not (_is_number(self.label_dropout) and 0 <= self.label_dropout <= 1):
+            raise ConfigError(
+                f"model card: label_dropout must be a number from 0 to 1, got "
+                f"{self.label_dropout!r}"
+            )
+        object.__setattr__(self, "label_dropout", float(self.label_dropout))
+
+    def _checked_moments(self, moments: Any) -> dict[str, tuple[tuple[float, ...], ...]]:
+        """``moments`` as tuples of floats."""
+        if not isinstance(moments, Mapping) or set(moments) != {"mean", "std"}:
+            given = (
+                ", ".join(sorted(map(str, moments))) if isinstance(moments, Mapping) else moments
+            )
+            raise ConfigError(f"model card: moments must hold mean and std, got {given}")
+        shape = (len(self.class_names) + 1, len(self.lead_names))
+        checked = {}
+        for name, rows in moments.items():
+            right = isinstance(rows, list | tuple) and len(rows) == shape[0]
+            if not right or any(
+                not isinstance(row, list | tuple) or len(row) != shape[1] for row in rows
+            ):
+                raise ConfigError(
+                    f"model card: moments[{name!r}] must be {shape[0]} rows (classes, all) of "
+                    f"{shape[1]} numbers (channels)"
+                )
+            for value in (value for row in rows for value in row):
+                least = 0.0 if name == "std" else -math.inf
+                if not (_is_number(value) and math.isfinite(value) and value >= least):
+                    kind = "finite and not negative" if name == "std" else "finite"
+                    raise ConfigError(
+                        f"model card: moments[{name!r}] must be {kind}, got {value!r}"
+                    )
+            checked[name] = tuple(tuple(float(value) for value in row) for row in rows)
+        return checked
 
     @classmethod
     def of_reference(
@@ -107,3 +150,7 @@ class ModelCard:
             return cls(**values)
         except TypeError as error:
             raise ConfigError(f"model card: {error}".replace("ModelCard.__init__() ", "")) from None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

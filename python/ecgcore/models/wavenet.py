@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ecgcore.models.config import DenoiserConfig
 from ecgcore.nn.conv import Conv, WeightNormConv1d, ZeroConv1d
 from ecgcore.nn.embedding import diffusion_step_embedding
+from ecgcore.nn.parameter_cache import ParameterCache
 
 
 class GatedBlock(nn.Module):
@@ -106,10 +107,14 @@ class GatedGroup(nn.Module):
             for _ in range(num_res_layers)
         )
 
+    def embed_steps(self, steps: Tensor) -> Tensor:
+        """``(B, 1)`` or ``(B,)`` to ``(B, diffusion_step_embed_dim_out)``."""
+        step = diffusion_step_embedding(steps, self.step_dim, self.fc_t1.weight.dtype)
+        return F.silu(self.fc_t2(F.silu(self.fc_t1(step))))
+
     def forward(self, x: Tensor, label: Tensor | None, steps: Tensor) -> Tensor:
         """``x (B, res_channels, L)``, ``steps (B, 1)`` or ``(B,)`` -> ``(B, skip_channels, L)``."""
-        step = diffusion_step_embedding(steps, self.step_dim, self.fc_t1.weight.dtype)
-        step = F.silu(self.fc_t2(F.silu(self.fc_t1(step))))
+        step = self.embed_steps(steps)
         skips = x.new_zeros(())
         for block in self.residual_blocks:
             x, skip = block(x, label, step)
@@ -121,7 +126,8 @@ class Denoiser(nn.Module):
     """Predicts the noise in a noisy signal, given its class and diffusion step.
 
     The schedule is no part of the model. A fresh network outputs exactly 0. ``config`` holds the
-    settings as a plain dict that :func:`ecgcore.models.from_config` takes.
+    settings as a plain dict that :func:`ecgcore.models.from_config` takes; ``compiled`` remembers
+    what :func:`ecgcore.engine.prepare` made of the weights.
 
     Args:
         settings: sizes, and the ``model`` section of ``config``.
@@ -141,6 +147,7 @@ class Denoiser(nn.Module):
         super().__init__()
         c = settings
         self.config: dict[str, Any] = {"model_name": c.model_name, "model": c.to_dict()}
+        self.compiled: ParameterCache[Any] = ParameterCache()
         self.in_channels, self.out_channels = c.in_channels, c.out_channels
         self.num_classes = c.label_embed_classes
         self.init_conv = nn.Sequential(
@@ -166,6 +173,10 @@ class Denoiser(nn.Module):
             nn.ReLU(),
             ZeroConv1d(c.skip_channels, c.out_channels),
         )
+
+    def train(self, mode: bool = True) -> Denoiser:
+        self.compiled.clear()
+        return super().train(mode)
 
     def forward(self, x: Tensor, label: Tensor | None, steps: Tensor) -> Tensor:
         """The noise predicted in ``x``.
@@ -194,19 +205,27 @@ class Denoiser(nn.Module):
                 f"{name}: steps must have shape ({batch}, 1) or ({batch},), "
                 f"got {tuple(steps.shape)}"
             )
-        if not self.num_classes and label is not None:
-            raise ValueError(f"{name}: label must be None, this model has no classes")
-        embedded = self._embed(label, batch) if self.num_classes else None
+        embedded = self.embed_label(label, batch)
         trunk = self.residual_layer(self.init_conv(x), embedded, steps)
         y: Tensor = self.final_conv(trunk)
         return y
 
-    def _embed(self, label: Tensor | None, batch: int) -> Tensor:
+    def embed_label(self, label: Tensor | None, batch: int) -> Tensor | None:
+        """``(B, classes)`` to ``(B, label_embed_dim)``; ``None`` for a model without classes.
+
+        Raises:
+            ValueError: for another shape than ``batch`` and the model's classes say.
+        """
+        name = type(self).__name__
+        if not self.num_classes:
+            if label is not None:
+                raise ValueError(f"{name}: label must be None, this model has no classes")
+            return None
         assert self.embedding is not None
         if label is None or label.shape != (batch, self.num_classes):
             given = "None" if label is None else tuple(label.shape)
             raise ValueError(
-                f"{type(self).__name__}: label must have shape (B, classes) = "
+                f"{name}: label must have shape (B, classes) = "
                 f"({batch}, {self.num_classes}), got {given}"
             )
         weight = self.embedding.weight

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecgcore import _backend, ops
-from ecgcore.nn.spectrum_cache import SpectrumCache
+from ecgcore.nn.parameter_cache import ParameterCache
 from ecgcore.nn.streaming import Recurrent, RecurrentThrough
 from ecgcore.nn.weight_norm import WeightNormed
 
@@ -200,7 +200,7 @@ class S4Core(RecurrentThrough):
 
     def __init__(self) -> None:
         super().__init__()
-        self._cache = SpectrumCache()
+        self._cache: ParameterCache[Tensor] = ParameterCache()
 
     def clear_cache(self) -> None:
         """Forget the kernel's spectrum. Needed only after writing through ``.data`` or numpy."""

@@ -100,8 +100,8 @@ class S4(S4Core):
             weight_norm=weight_norm,
         )
 
-    def make_spectrum(self, L: int) -> Tensor:
-        K = self.kernel(L=L)
+    def make_spectrum(self, L: int, rate: float = 1.0) -> Tensor:
+        K = self.kernel(L=L, rate=rate)
         # A kernel that is one sample short (odd_length="reference") is padded to Lk + L samples
         # there, which leaves its backward half one sample further in the past.
         return two_sided_spectrum(

@@ -328,9 +328,21 @@ class HippoSSKernel(RecurrentThrough):
             conjugate_pairs=conjugate_pairs,
         )
 
-    def forward(self, L: int | None = None) -> Tensor:
-        """The kernel ``(channels, H, L)``, real, in the precision of the parameters."""
-        K: Tensor = self.kernel(rate=self.rate, L=L)[0]
+    def forward(self, L: int | None = None, rate: float = 1.0) -> Tensor:
+        """The kernel ``(channels, H, L)``, real, in the precision of the parameters.
+
+        Args:
+            L: samples, as of :meth:`SSKernelNPLR.forward`.
+            rate: step of the samples in units of what it is without.
+
+        Raises:
+            ValueError: for a rate that is no positive number, or not 1 with ``resample``, where the
+                length alone decides.
+        """
+        check_rate("HippoSSKernel", rate)
+        if self.rate is None and rate != 1.0:
+            raise ValueError(f"HippoSSKernel: rate must be 1 with resample, got {rate}")
+        K: Tensor = self.kernel(rate=None if self.rate is None else self.rate * rate, L=L)[0]
         return K
 
     def recurrent(self) -> SSKernelNPLR:

@@ -1,5 +1,5 @@
 """``python -m ecgcore.testing``: every op's case list, forward and backward, against double
-precision; one table.
+precision, and whole models through the sampling engine; one table.
 
 On a CUDA device also: the same bits twice, and work in stream order. Exit code 0 only if everything
 passes.
@@ -20,6 +20,9 @@ from torch import Tensor
 import ecgcore
 from ecgcore.testing.cases import CASES, HALF_OPS, Case, cases
 from ecgcore.testing.compare import Result, check, cotangent, evaluate, native, table
+from ecgcore.testing.plans import check_plans
+
+ENGINE = "engine"
 
 DTYPES = {
     "float32": torch.float32,
@@ -69,10 +72,14 @@ def stream_order(case: Case, device: str) -> str | None:
     return f"{case.op} {case}: stream order lost in {', '.join(differing)}" if differing else None
 
 
+def _cases(op: str | None, quick: bool) -> list[Case]:
+    return cases(op, *(("quick",) if quick else ()), without="bench")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ecgcore.testing", description=__doc__)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
-    parser.add_argument("--op", choices=tuple(CASES), help="only this op")
+    parser.add_argument("--op", choices=(*CASES, ENGINE), help="only this op, or only the engine")
     parser.add_argument("--dtype", choices=tuple(DTYPES), help="only this precision")
     parser.add_argument("--quick", action="store_true", help="a few small cases of each op")
     parser.add_argument("--json", metavar="PATH", help="write every single figure to PATH")
@@ -83,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"ecgcore {ecgcore.__version__}, torch {torch.__version__}, {ecgcore.backends()}")
     if device.startswith("cuda"):
         print(f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}")
-    chosen = cases(arguments.op, *(("quick",) if arguments.quick else ()), without="bench")
+    chosen = [] if arguments.op == ENGINE else _cases(arguments.op, arguments.quick)
     results: list[Result] = []
     broken: list[str] = []
     for case in chosen:
@@ -94,7 +101,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         tests = (same_bits, stream_order) if device.startswith("cuda") else (same_bits,)
         broken += filter(None, (test(case, device) for test in tests))
 
-    print(table(results))
+    if results:
+        print(table(results))
+    if arguments.op in (None, ENGINE) and arguments.dtype is None:
+        for r in check_plans(device):
+            word = "ok" if r.ok else "FAIL"
+            print(f"{r.op}  {r.case:32}  {r.dtype}  {r.error:.1e}  {r.limit:.1e}  {word}")
+            results.append(r)
     failed = [r for r in results if not r.ok]
     for r in failed:
         print(f"FAILED {r.op} {r.case} {r.dtype} {r.quantity}: {r.error:.2e} > {r.limit:.2e}")

@@ -57,6 +57,10 @@ class TrainConfig:
     """Spread the diffusion steps of a batch evenly over [0, T) instead of drawing them
     independently.
     """
+    label_dropout: float = 0.0
+    """Share of the records whose label is taken away (set to zero) in a step, so that the model
+    learns the ECG of no class too: what ``guidance`` in ``model.sample`` needs.
+    """
     init: str | None = None
     """Checkpoint whose weights the run starts from; None draws new ones."""
     ckpt_minutes: float = 10.0
@@ -78,6 +82,7 @@ class TrainConfig:
         _check(self, "warmup", self.warmup >= 0, "0 or more")
         _check(self, "final_lr", 0 <= self.final_lr <= 1, "between 0 and 1")
         _check(self, "ema", self.ema is None or 0 <= self.ema < 1, "at least 0 and below 1")
+        _check(self, "label_dropout", 0 <= self.label_dropout <= 1, "between 0 and 1")
         _check(self, "ckpt_minutes", self.ckpt_minutes > 0, "positive")
         _check(
             self, "ckpt_iter", self.ckpt_iter in ("max", -1), "'max' (continue), -1 (start anew)"

@@ -6,11 +6,15 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,23 @@ class World:
         if self.size > 1:
             dist.barrier()
 
+    def agree(self, value: T) -> T:
+        """The first process's ``value``, any object, in all of them."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
 
 @contextmanager
-def connect(device: torch.device) -> Iterator[World]:
-    """The world this process belongs to, read from the variables that ``torchrun`` sets."""
+def connect(device: torch.device, *, patience: timedelta | None = None) -> Iterator[World]:
+    """The world this process belongs to, read from the variables that ``torchrun`` sets.
+
+    Args:
+        patience: how long a process waits for the others before it gives up; torch's own default is
+            ten minutes on GPUs, half an hour on CPUs.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World(device=device)
@@ -80,7 +97,7 @@ def connect(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     try:
         yield World(rank, size, device)
     finally:

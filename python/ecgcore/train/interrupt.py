@@ -1,9 +1,11 @@
-"""Ctrl-C and termination requests, answered at the end of the step in progress."""
+"""Ctrl-C and termination requests: answered at the end of the step in progress, or at once."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 
@@ -40,3 +42,19 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+
+
+@contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """Let SIGTERM, as batch systems and ``torchrun`` send it, raise KeyboardInterrupt like Ctrl-C.
+
+    In any other thread than the main one nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

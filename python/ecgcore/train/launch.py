@@ -161,6 +161,10 @@ def train(
     model = build_model(plan, init=not (resume and run.state_path.exists()))
     records = data if isinstance(data, Records) else read_records(plan, model, data, reading)
     schedule = plan.model.get("diffusion")
+    moments = None
+    if schedule is not None:
+        found = diffusion.class_moments(records.x, records.y)
+        moments = {"mean": found.mean.tolist(), "std": found.std.tolist()}
     model.card = ModelCard(  # type: ignore[assignment]
         class_names=records.class_names if records.y.shape[1] else (),
         lead_names=records.lead_names,
@@ -168,6 +172,8 @@ def train(
         length=records.length,
         scale=records.scale,
         diffusion=schedule,
+        moments=moments,
+        label_dropout=plan.train.label_dropout,
     )
     sampling.bind(model)
     keeping: dict[str, Any] = {

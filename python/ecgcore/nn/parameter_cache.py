@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
+T = TypeVar("T")
 
-class SpectrumCache:
-    """One tensor, valid while the tensors it was made from keep storage, version and type.
+
+class ParameterCache(Generic[T]):
+    """One value, valid while the tensors it was made from keep storage, version and type.
 
     A plain attribute, in no ``state_dict``; copies and pickles of it are empty. It keeps the
     storages of its sources alive, so that an address seen again is the same memory. Every in-place
@@ -19,13 +21,13 @@ class SpectrumCache:
     """
 
     def __init__(self) -> None:
-        self._entry: tuple[Hashable, tuple[Tensor, ...], tuple[Hashable, ...], Tensor] | None = None
+        self._entry: tuple[Hashable, tuple[Tensor, ...], tuple[Hashable, ...], T] | None = None
 
     def clear(self) -> None:
         self._entry = None
 
-    def get(self, key: Hashable, sources: Sequence[Tensor], make: Callable[[], Tensor]) -> Tensor:
-        """The tensor made for ``key`` from ``sources``, made anew if anything has changed."""
+    def get(self, key: Hashable, sources: Sequence[Tensor], make: Callable[[], T]) -> T:
+        """The value made for ``key`` from ``sources``, made anew if anything has changed."""
         if not all(map(_traceable, sources)):
             return make()
         stamps = tuple(map(_stamp, sources))
@@ -33,8 +35,8 @@ class SpectrumCache:
             old_key, _, old_stamps, value = self._entry
             if (old_key, old_stamps) == (key, stamps):
                 return value
-        # Not as an inference tensor, whatever the mode now: a later call may want gradients for its
-        # input, with the spectrum as a constant.
+        # Not of inference tensors, whatever the mode now: a later call may want gradients for its
+        # input, with the value as a constant.
         with torch.inference_mode(False), torch.no_grad():
             value = make()
         # Making it may double the kernel's length, which replaces its buffers: then the next call
@@ -42,11 +44,11 @@ class SpectrumCache:
         self._entry = (key, tuple(t.detach() for t in sources), stamps, value)
         return value
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> SpectrumCache:
-        return SpectrumCache()
+    def __deepcopy__(self, memo: dict[int, Any]) -> ParameterCache[T]:
+        return ParameterCache()
 
-    def __reduce__(self) -> tuple[type[SpectrumCache], tuple[()]]:
-        return SpectrumCache, ()
+    def __reduce__(self) -> tuple[type[ParameterCache[T]], tuple[()]]:
+        return ParameterCache, ()
 
 
 def _traceable(tensor: Tensor) -> bool:

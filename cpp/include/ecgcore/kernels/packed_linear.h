@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+
+#include "ecgcore/kernels/cpu_level.h"
+
+namespace ecg {
+
+// Weights (features, inner) are packed in panels of as many features as fill 64 bytes, one panel
+// after the other: entry (n, k) lies at [n / panel][k][n % panel], zeros beyond the last feature.
+// The same at every level, and a cache line a k.
+template <class T>
+inline constexpr int64_t kPanelFeatures = 64 / static_cast<int64_t>(sizeof(T));
+
+template <class T>
+inline constexpr int64_t packed_size(int64_t features, int64_t inner) {
+  return (features + kPanelFeatures<T> - 1) / kPanelFeatures<T> * kPanelFeatures<T> * inner;
+}
+
+// out[b, l, n] (+)= f(Σ_k x[b, l, k] weight[n, k] + bias[n] + shift[b, n]), f the identity or ReLU.
+// Rows of x may overlap.
+template <class T>
+struct PackedLinearArgs {
+  const T* x;       // (batch, length, inner), the last axis dense
+  const T* packed;  // packed_size(features, inner)
+  const T* bias;    // (features); null: 0
+  const T* shift;   // (batch, features), the last axis dense; null: 0
+  T* out;           // (batch, length, features), the last axis dense
+  int64_t batch, length, inner, features;
+  int64_t x_batch, x_row;      // strides
+  int64_t out_batch, out_row;  // strides
+  int64_t shift_batch;         // stride
+  bool relu, accumulate;
+};
+
+// A CPU kernel works on a range of the batch * length rows and of the panels. An entry is the same
+// to the last bit whatever is computed beside it.
+template <class T>
+struct PackedLinearKernels {
+  void (*forward)(const PackedLinearArgs<T>&, int64_t row_begin, int64_t row_end,
+                  int64_t panel_begin, int64_t panel_end);
+};
+
+}  // namespace ecg
+
+ECG_KERNEL_TABLE(PackedLinearKernels, packed_linear_kernels)

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <optional>
+
+#include "../backend_cpu.h"
+#include "../library.h"
+#include "../rows.h"
+#include "ecgcore/kernels/packed_linear.h"
+
+namespace ecg::torch_abi {
+
+// How the kernels are started on each backend: only the CPU has one.
+template <class Backend, class T>
+struct PackedLinearRun;
+
+template <class T>
+struct PackedLinearRun<Cpu, T> {
+  static void forward(const PackedLinearArgs<T>& args) {
+    const auto kernels = cpu::packed_linear_kernels<T>();
+    const int64_t rows = args.batch * args.length, cost = args.inner * kPanelFeatures<T>;
+    const int64_t panels = (args.features + kPanelFeatures<T> - 1) / kPanelFeatures<T>;
+    if (rows >= kManyRows) {
+      Cpu::rows(rows, panels * cost / 8,
+                [&](int64_t begin, int64_t end) { kernels.forward(args, begin, end, 0, panels); });
+    } else {
+      Cpu::rows(panels, rows * cost / 8,
+                [&](int64_t begin, int64_t end) { kernels.forward(args, 0, rows, begin, end); });
+    }
+  }
+
+ private:
+  // From here on threads share the rows, with a whole tile or more for each; below, the panels.
+  static constexpr int64_t kManyRows = 128;
+};
+
+namespace detail {
+
+template <class Backend, class T>
+void packed_linear(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias,
+                   const std::optional<Tensor>& shift, const Tensor& out, bool relu,
+                   bool accumulate) {
+  const RowsView in(x), to(out);
+  PackedLinearArgs<T> args{x.data<T>(),
+                           packed.data<T>(),
+                           bias ? bias->data<T>() : nullptr,
+                           shift ? shift->data<T>() : nullptr,
+                           out.mutable_data<T>(),
+                           in.batch,
+                           in.length,
+                           in.features,
+                           to.features,
+                           in.batch_stride,
+                           in.row_stride,
+                           to.batch_stride,
+                           to.row_stride,
+                           shift && shift->size(0) > 1 ? to.features : 0,
+                           relu,
+                           accumulate};
+  // Samples whose rows go on evenly are one long sample: no tile ends with them.
+  if (args.shift_batch == 0 && in.is_even() && to.is_even()) {
+    args.length *= args.batch;
+    args.batch = 1;
+  }
+  PackedLinearRun<Backend, T>::forward(args);
+}
+
+}  // namespace detail
+
+template <class Backend>
+void packed_linear(const Tensor& x, const Tensor& packed, std::optional<Tensor> bias,
+                   std::optional<Tensor> shift, const Written<'a'>& out, bool relu,
+                   bool accumulate) {
+  const Check check("packed_linear");
+  check.dtype(x, "x", {DType::f32, DType::f64});
+  check_rows(check, x, "x", "(B, L, K)", {-1, -1, -1}, x);
+  check_rows(check, out, "out", "(B, L, N)", {x.size(0), x.size(1), -1}, x);
+  check_writable(check, out, "out");
+  check_apart(check, out, "out", x, "x");
+  const int64_t inner = x.size(2), features = out.size(2);
+  const int64_t size = x.dtype() == DType::f32 ? packed_size<float>(features, inner)
+                                               : packed_size<double>(features, inner);
+  check.that(packed.dim() == 1 && packed.size(0) == size,
+             "packed must be pack_linear of a weight (" + std::to_string(features) + ", " +
+                 std::to_string(inner) + "), " + join({size}) + ", got " + join(packed.sizes()));
+  check.operand(packed, "packed", x.dtype(), x.device(), "(size,)", {size});
+  if (bias) check.operand(*bias, "bias", x.dtype(), x.device(), "(N,)", {features});
+  if (shift) check_per_sample(check, *shift, "shift", "(B|1, N)", x.size(0), features, x);
+  if (out.numel() == 0) return;
+  const auto run = x.dtype() == DType::f32 ? detail::packed_linear<Backend, float>
+                                           : detail::packed_linear<Backend, double>;
+  run(x, packed, bias, shift, out, relu, accumulate);
+}
+
+}  // namespace ecg::torch_abi

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""Rows of features times a packed weight, written where the caller wants them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ecgcore.ops import _rows, _shared
+
+_PANEL_BYTES = 64  # as in cpp/include/ecgcore/kernels/packed_linear.h
+
+
+def pack_linear(weight: Tensor) -> Tensor:
+    """The weight of a linear map as :func:`packed_linear` reads it.
+
+    Panels of as many output features as fill 64 bytes, one behind the other, features fastest,
+    zeros beyond the last: the same for every CPU instruction set.
+
+    Args:
+        weight: ``(N, K)``, float32 or float64, as of ``torch.nn.Linear``. That of a convolution of
+            width 3, ``(N, C, 3)``, goes as ``weight.permute(0, 2, 1).reshape(N, 3 * C)``.
+
+    Returns:
+        A tensor with one axis, without a gradient.
+
+    Raises:
+        TypeError: for an argument that is no tensor.
+        ValueError: for a wrong dtype or shape.
+    """
+    op = "pack_linear"
+    _shared.check_tensor(op, "weight", weight)
+    _shared.check_dtype(op, "weight", weight, torch.float32, torch.float64)
+    _shared.check_shape(op, "weight", weight, "(N, K)", (None, None))
+    N, K = weight.shape
+    panel = _PANEL_BYTES // weight.element_size()
+    panels = F.pad(weight.detach(), (0, 0, 0, -N % panel)).reshape(-(-N // panel), panel, K)
+    return panels.mT.reshape(-1).contiguous()
+
+
+def packed_linear(
+    x: Tensor,
+    packed: Tensor,
+    out: Tensor,
+    *,
+    bias: Tensor | None = None,
+    shift: Tensor | None = None,
+    relu: bool = False,
+    accumulate: bool = False,
+) -> Tensor:
+    r"""A linear map of every row, into or onto ``out``. On the CPU only.
+
+    .. math:: o_{b,l} \mathrel{(+)}= a\big(W x_{b,l} + c + s_b\big)
+
+    Rows of ``x`` may overlap: a convolution of width 3 over rows that have a row of zeros before
+    and behind them, ``(B, L + 2, C)``, is the map of ``padded.as_strided((B, L, 3 * C), (padded.
+    stride(0), padded.stride(1), 1))``.
+
+    Args:
+        x: ``(B, L, K)``, float32 or float64; the last axis dense, the others at any stride.
+        packed: :func:`pack_linear` of ``W (N, K)``.
+        out: ``(B, L, N)``, changed in place; the last axis dense, the others at any stride, apart
+            from ``x``.
+        bias: ``c``, ``(N,)``.
+        shift: ``s``, ``(B, N)``, or ``(1, N)`` for all samples.
+        relu: what ``a`` is instead of the identity.
+        accumulate: add to ``out`` instead of overwriting it.
+
+    Returns:
+        ``out``.
+
+    Each number is a sum in an order of its own: the same bits alone, in any batch, and for any
+    number of threads. No gradient.
+
+    Raises:
+        TypeError: for arguments that are not tensors.
+        ValueError: for wrong dtypes, shapes or devices.
+        RuntimeError: where a gradient would be needed, for a last axis that is not dense, for an
+            ``out`` that overlaps itself or ``x``.
+    """
+    _rows.refuse_gradients("packed_linear", x, packed, out, bias, shift)
+    if not _fit(x, packed, out, bias, shift):
+        _complain(x, packed, out, bias, shift)
+    torch.ops.ecgcore.packed_linear(
+        x, packed, _rows.dense(bias), _rows.dense(shift), out, relu, accumulate
+    )
+    _rows.changed(out)
+    return out
+
+
+def packed_linear_reference(
+    x: Tensor,
+    packed: Tensor,
+    out: Tensor,
+    *,
+    bias: Tensor | None = None,
+    shift: Tensor | None = None,
+    relu: bool = False,
+    accumulate: bool = False,
+) -> Tensor:
+    """The definition of :func:`packed_linear` in plain torch."""
+    y = F.linear(x, _unpacked(packed, out.shape[2], x.shape[2]), bias)
+    if shift is not None:
+        y = y + shift.unsqueeze(1)
+    if relu:
+        y = F.relu(y)
+    return out.add_(y) if accumulate else out.copy_(y)
+
+
+def _unpacked(packed: Tensor, N: int, K: int) -> Tensor:
+    panel = _PANEL_BYTES // packed.element_size()
+    return packed.reshape(-(-N // panel), K, panel).mT.reshape(-1, K)[:N]
+
+
+def _packed_size(N: int, K: int, dtype: torch.dtype) -> int:
+    panel = _PANEL_BYTES // dtype.itemsize
+    return -(-N // panel) * panel * K
+
+
+def _fit(x: Tensor, packed: Tensor, out: Tensor, bias: Tensor | None, shift: Tensor | None) -> bool:
+    try:
+        (B, L, K), N = x.shape, out.shape[2]
+        return (
+            x.dtype in (torch.float32, torch.float64)
+            and _rows.fits(out, x, (B, L, N))
+            and _rows.fits(packed, x, (_packed_size(N, K, x.dtype),))
+            and _rows.fits(bias, x, (N,))
+            and _rows.fits(shift, x, (B, N), (1, N))
+        )
+    except (AttributeError, ValueError, IndexError):  # no tensor, another number of axes
+        return False
+
+
+def _complain(
+    x: Tensor, packed: Tensor, out: Tensor, bias: Tensor | None, shift: Tensor | None
+) -> None:
+    """Say what :func:`_fit` found."""
+    op = "packed_linear"
+    _rows.check_rows(op, "x", x)
+    B, L, K = x.shape
+    _rows.check_like(op, "out", out, x, "(B, L, N)", (B, L, None))
+    N = out.shape[2]
+    size = _packed_size(N, K, x.dtype)
+    _rows.check_like(
+        op, "packed", packed, x, f"of pack_linear of a weight ({N}, {K}), (size,)", (size,)
+    )
+    if bias is not None:
+        _rows.check_like(op, "bias", bias, x, "(N,)", (N,))
+    if shift is not None:
+        _rows.check_per_sample(op, "shift", shift, x, "(B|1, N)", B, N)
+
+
+@torch.library.register_fake("ecgcore::packed_linear")
+def _fake(
+    x: Tensor,
+    packed: Tensor,
+    bias: Tensor | None,
+    shift: Tensor | None,
+    out: Tensor,
+    relu: bool,
+    accumulate: bool,
+) -> None:
+    pass
