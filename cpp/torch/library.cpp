@@ -27,6 +27,9 @@ void register_operators() {
                                 {"grad", "v", "z", "w", "conjugate_pairs", "wanted"});
   ops.def<local_attention<Cpu>>("local_attention", {"q", "k", "v", "block_length", "bias", "mask",
                                                     "scale", "pad_keys_attend", "window"});
+  ops.def<local_attention_into<Cpu>>("local_attention_into",
+                                     {"q", "k", "v", "block_length", "bias", "mask", "scale",
+                                      "pad_keys_attend", "window", "out", "stats"});
   ops.def<local_attention_backward<Cpu>>(
       "local_attention_backward", {"grad", "q", "k", "v", "out", "stats", "block_length", "bias",
                                    "mask", "scale", "pad_keys_attend", "window", "wanted"});
@@ -69,6 +72,7 @@ void register_operators() {
   cpu.impl<cauchy<Cpu>>("cauchy");
   cpu.impl<cauchy_backward<Cpu>>("cauchy_backward");
   cpu.impl<local_attention<Cpu>>("local_attention");
+  cpu.impl<local_attention_into<Cpu>>("local_attention_into");
   cpu.impl<local_attention_backward<Cpu>>("local_attention_backward");
   cpu.impl<s4_conv<Cpu>>("s4_conv");
   cpu.impl<s4_conv_backward<Cpu>>("s4_conv_backward");

@@ -38,6 +38,7 @@ void register_cuda_kernels() {
   add<conditional_batch_norm<Cuda>>(cuda, "conditional_batch_norm");
   add<conditional_batch_norm_backward<Cuda>>(cuda, "conditional_batch_norm_backward");
   add<local_attention<Cuda>>(cuda, "local_attention");
+  add<local_attention_into<Cuda>>(cuda, "local_attention_into");
   add<local_attention_backward<Cuda>>(cuda, "local_attention_backward");
   add<s4_conv<Cuda>>(cuda, "s4_conv");
   add<s4_conv_backward<Cuda>>(cuda, "s4_conv_backward");

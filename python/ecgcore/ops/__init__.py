@@ -7,7 +7,7 @@ from ecgcore.ops.add_layer_norm import add_layer_norm
 from ecgcore.ops.cauchy import cauchy
 from ecgcore.ops.conditional_batch_norm import conditional_batch_norm
 from ecgcore.ops.diag import diag_kernel
-from ecgcore.ops.local_attention import local_attention
+from ecgcore.ops.local_attention import local_attention, local_attention_into
 from ecgcore.ops.nplr import nplr_kernel, nplr_spectrum
 from ecgcore.ops.packed_linear import pack_linear, packed_linear
 from ecgcore.ops.phase_shuffle import phase_shuffle
@@ -23,6 +23,7 @@ __all__ = [
     "conditional_batch_norm",
     "diag_kernel",
     "local_attention",
+    "local_attention_into",
     "nplr_kernel",
     "nplr_spectrum",
     "pack_linear",
