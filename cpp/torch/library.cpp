@@ -13,6 +13,7 @@
 #include "ops/phase_shuffle.h"
 #include "ops/residual_update.h"
 #include "ops/s4_conv.h"
+#include "ops/s4_conv_rows.h"
 #include "ops/ssm_step.h"
 #include "ops/vandermonde.h"
 #include "register.h"
@@ -36,6 +37,8 @@ void register_operators() {
   ops.def<s4_conv<Cpu>>("s4_conv", {"u", "spectrum", "D", "gelu"});
   ops.def<s4_conv_backward<Cpu>>("s4_conv_backward",
                                  {"grad", "u", "spectrum", "D", "gelu", "wanted"});
+  ops.def<s4_conv_table<Cpu>>("s4_conv_table", {"spectrum", "D"});
+  ops.def<s4_conv_rows<Cpu>>("s4_conv_rows", {"u", "table", "out", "gelu"});
   ops.def<nplr_spectrum<Cpu>>("nplr_spectrum", {"A", "B", "C", "P", "Q", "dt", "omega", "L"});
   ops.def<nplr_spectrum_backward<Cpu>>(
       "nplr_spectrum_backward", {"grad", "A", "B", "C", "P", "Q", "dt", "omega", "L", "wanted"});
@@ -76,6 +79,8 @@ void register_operators() {
   cpu.impl<local_attention_backward<Cpu>>("local_attention_backward");
   cpu.impl<s4_conv<Cpu>>("s4_conv");
   cpu.impl<s4_conv_backward<Cpu>>("s4_conv_backward");
+  cpu.impl<s4_conv_table<Cpu>>("s4_conv_table");
+  cpu.impl<s4_conv_rows<Cpu>>("s4_conv_rows");
   cpu.impl<nplr_spectrum<Cpu>>("nplr_spectrum");
   cpu.impl<nplr_spectrum_backward<Cpu>>("nplr_spectrum_backward");
   cpu.impl<ssm_step<Cpu>>("ssm_step");

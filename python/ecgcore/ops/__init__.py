@@ -13,6 +13,7 @@ from ecgcore.ops.packed_linear import pack_linear, packed_linear
 from ecgcore.ops.phase_shuffle import phase_shuffle
 from ecgcore.ops.residual_update import residual_update
 from ecgcore.ops.s4_conv import s4_conv
+from ecgcore.ops.s4_conv_rows import s4_conv_rows, s4_conv_table
 from ecgcore.ops.ssm_step import ssm_step
 from ecgcore.ops.upsample_conv1d import upsample_conv1d
 from ecgcore.ops.vandermonde import vandermonde, vandermonde_transpose
@@ -32,6 +33,8 @@ __all__ = [
     "reference",
     "residual_update",
     "s4_conv",
+    "s4_conv_rows",
+    "s4_conv_table",
     "ssm_step",
     "upsample_conv1d",
     "vandermonde",
