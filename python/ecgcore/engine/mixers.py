@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from ecgcore import ops
-from ecgcore.engine import _rows as stand_in
 from ecgcore.engine.product import Product, frozen, make_product
 from ecgcore.engine.workspace import Workspace
 from ecgcore.nn import elsm_s4, s4model
@@ -54,11 +53,11 @@ class Convolution:
         spectrum = s4.make_spectrum(setting.length, setting.rate)
         spectrum = spectrum.to(setting.dtype.to_complex())
         D = s4.D.detach().to(setting.dtype).reshape(-1, s4.h)  # one channel may be stored as (H,)
-        self.table = stand_in.s4_conv_table(spectrum, D)
+        self.table = ops.s4_conv_table(spectrum, D)
         self.gelu = s4.activation == "gelu"
 
     def __call__(self, u: Tensor, out: Tensor) -> None:
-        stand_in.s4_conv_rows(u, self.table, out, gelu=self.gelu)
+        ops.s4_conv_rows(u, self.table, out, gelu=self.gelu)
 
 
 class Norm:
