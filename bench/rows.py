@@ -23,15 +23,19 @@ from ecgcore.testing.cases import (
     stored_omega,
 )
 from ecgcore.testing.compare import native
+from engine_rows import norm_rows as layer_norm_rows
+from engine_rows import product_rows
 from gan_rows import norm_rows, shuffle_rows, upsample_rows
 from measure import Row, Series, Variant
 
 OPS = (
+    "add_layer_norm",
     "cauchy",
     "conditional_batch_norm",
     "diag_kernel",
     "local_attention",
     "nplr_kernel",
+    "packed_linear",
     "phase_shuffle",
     "s4_conv",
     "upsample_conv1d",
@@ -153,13 +157,15 @@ def rows(op: str | None, device: str, quick: bool, keops: bool) -> Iterable[Row]
         yield from vandermonde_rows(device, keops, H, N, L)
     if op in (None, "diag_kernel"):
         yield from diag_rows(device, keops, H, N, L)
-    for name, gan_rows in (
+    for name, made in (
         ("phase_shuffle", shuffle_rows),
         ("conditional_batch_norm", norm_rows),
         ("upsample_conv1d", upsample_rows),
+        ("packed_linear", product_rows),
+        ("add_layer_norm", layer_norm_rows),
     ):
         if op in (None, name):
-            yield from itertools.islice(gan_rows(device), 2 if quick else None)
+            yield from itertools.islice(made(device), 2 if quick else None)
     if op in (None, "local_attention"):
         yield from attention_rows(device, **({"B": 1, "L": 250} if quick else {}))
 

@@ -5,7 +5,8 @@ The plan of ``ecgcore.engine`` against our module with remembered kernels, again
 plain torch (``plain``) with kernels remembered and, with ``--recompute``, made in every step as the
 references do; and against nothing but the step's matrix products, of as many distinct weights. As
 in ``ops.py``, variants run interleaved in one process after their numbers were compared; medians.
-What a run of 200 steps costs is not timed but multiplied from them, and said to be.
+``prepare`` is what a run costs before its first step, with nothing remembered. What a run of 200
+steps costs is not timed but multiplied from them, and said to be.
 """
 
 from __future__ import annotations
@@ -34,9 +35,18 @@ from plain import PlainDenoiser
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 LENGTH = 1000
 STEPS = 200
+PREPARE = "prepare"
 CEILING = 1e-3
 """Plain kernels have rounded nodes where DSAT-ECG's are exact. More is another function."""
 BF16_CEILING = 5e-2
+
+
+@dataclass
+class Way:
+    """One way to make a step; ``whole`` is the same with its buffers, to take its memory."""
+
+    run: Callable[[], Any]
+    whole: Callable[[], Any] | None = None
 
 
 @dataclass
@@ -49,9 +59,10 @@ class Timed:
     ratio: float
     """How many times longer than the plan in fp32."""
     peak_mb: float
+    """Most memory handed out during a step, the buffers of an evaluation included."""
     difference: float | None
     """From the plan in fp32, relative; ``None`` for products alone."""
-    run_s: float
+    run_s: float | None
     """``STEPS`` times ``ms``, not timed."""
 
 
@@ -129,21 +140,29 @@ def products(model: Denoiser, batch: int, dtype: torch.dtype, *, rows: bool) -> 
 
 def variants(
     model: Denoiser, batch: int, *, recompute: bool, bf16: bool, keops: bool
-) -> Iterator[tuple[str, Callable[[], Any]]]:
+) -> Iterator[tuple[str, Way]]:
     device = next(model.parameters()).device
     x = torch.randn(batch, model.in_channels, LENGTH, device=device)
     labels = torch.eye(5, device=device)[torch.arange(batch) % 5]
     steps, index = torch.full((batch, 1), 70.0, device=device), torch.zeros(1, dtype=torch.int64)
     index = index.to(device)
 
-    def plan(precision: str) -> Callable[[], Tensor]:
+    def prepared(precision: str) -> engine.Evaluation:
         shape = (batch, model.in_channels, LENGTH)
-        kinds = {"device": device, "dtype": x.dtype, "precision": precision}
-        evaluate = engine.prepare(model, labels, [70.0], shape, **kinds)
-        return lambda: evaluate(index, x)
+        kinds: dict[str, Any] = {"device": device, "dtype": x.dtype, "precision": precision}
+        return engine.prepare(model, labels, [70.0], shape, **kinds)
+
+    def plan(precision: str) -> Way:
+        evaluate = prepared(precision)
+        return Way(lambda: evaluate(index, x), lambda: prepared(precision)(index, x))
+
+    def anew() -> None:
+        model.compiled.clear()
+        prepared("fp32")
 
     yield "plan", plan("fp32")
-    yield "module", lambda: model(x, labels, steps)
+    yield PREPARE, Way(anew)
+    yield "module", Way(lambda: model(x, labels, steps))
     ways: dict[str, dict[str, Any]] = {"plain torch, kernels cached": {"remember": True}}
     if recompute:
         ways["plain torch, naive kernels"] = {"remember": False}
@@ -154,28 +173,28 @@ def variants(
             }
     for name, options in ways.items():
         denoise = PlainDenoiser(model, **options)
-        yield name, lambda denoise=denoise: denoise(x, labels, steps)
+        yield name, Way(lambda denoise=denoise: denoise(x, labels, steps))
     for rows, way in ((True, "mm"), (False, "conv1d and matmul")):
-        yield f"products alone, {way}", products(model, batch, torch.float32, rows=rows)
+        yield f"products alone, {way}", Way(products(model, batch, torch.float32, rows=rows))
     if bf16:
         yield "plan, bf16", plan("bf16")
-        yield "products alone, bf16", products(model, batch, torch.bfloat16, rows=True)
+        yield "products alone, bf16", Way(products(model, batch, torch.bfloat16, rows=True))
 
 
 def measured(
     name: str, model: Denoiser, batch: int, rounds: int, device: str, **chosen: bool
 ) -> list[Timed]:
-    runs = dict(variants(model, batch, **chosen))
-    truth = runs["plan"]().clone()
+    ways = dict(variants(model, batch, **chosen))
+    truth = ways["plan"].run().clone()
     differences: dict[str, float | None] = {}
-    for variant, run in runs.items():
-        found = run()
+    for variant, way in ways.items():
+        found = way.run()
         differences[variant] = None if found is None else relative_error(found, truth)
         limit = BF16_CEILING if "bf16" in variant else CEILING
         if found is not None and not differences[variant] < limit:  # type: ignore[operator]
             raise RuntimeError(f"{name}, {variant}: off by {differences[variant]:.1e}")
-    peaks = {variant: peak_memory(run, device) for variant, run in runs.items()}
-    seconds = interleaved(runs, rounds, device)
+    peaks = {variant: peak_memory(way.whole or way.run, device) for variant, way in ways.items()}
+    seconds = interleaved({variant: way.run for variant, way in ways.items()}, rounds, device)
     blocks = len(model.residual_layer.residual_blocks)
     return [
         Timed(
@@ -187,7 +206,7 @@ def measured(
             s / seconds["plan"],
             peaks[variant],
             differences[variant],
-            STEPS * s,
+            None if variant == PREPARE else STEPS * s,
         )
         for variant, s in seconds.items()
     ]
@@ -228,9 +247,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 timed += found
                 for t in found:
                     difference = "" if t.difference is None else f"{t.difference:.0e}"
+                    run = "" if t.run_s is None else f"{t.run_s:.3g}"
                     print(
                         f"| {t.model} | {t.batch} | {t.blocks} | {t.variant} | {t.ms:.4g} | "
-                        f"{t.ratio:.2f} | {t.peak_mb:.3g} | {difference} | {t.run_s:.3g} |",
+                        f"{t.ratio:.2f} | {t.peak_mb:.3g} | {difference} | {run} |",
                         flush=True,
                     )
     if arguments.json:

@@ -21,9 +21,12 @@ SHARED = Path(os.environ.get("ECGCORE_SHARED") or ROOT.parent / "shared").resolv
 ON_CI = os.environ.get("CI", "").lower() in ("1", "true")
 ONE_BACKEND = frozenset(
     {
+        "add_layer_norm",
         "conditional_batch_norm",
         "local_attention",
+        "packed_linear",
         "phase_shuffle",
+        "residual_update",
         "s4_conv",
         "ssm_step",
         "upsample_conv1d",

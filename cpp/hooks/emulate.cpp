@@ -45,12 +45,14 @@ Array<double> faulty(const std::string& kind, const std::string& order, uint64_t
 
 void bind_all(py::module_& m) {
   m.def("faulty", &faulty);
+  bind_add_layer_norm(m);
   bind_cauchy(m);
   bind_conditional_batch_norm(m);
   bind_diag(m);
   bind_local_attention(m);
   bind_nplr(m);
   bind_phase_shuffle(m);
+  bind_residual_update(m);
   bind_s4_conv(m);
   bind_ssm_step(m);
   bind_vandermonde(m);

@@ -101,12 +101,14 @@ auto with_element(const std::string& dtype, const Body& body) {
   throw py::value_error("dtype '" + dtype + "' does not go with these arrays");
 }
 
+void bind_add_layer_norm(py::module_& m);
 void bind_cauchy(py::module_& m);
 void bind_conditional_batch_norm(py::module_& m);
 void bind_diag(py::module_& m);
 void bind_local_attention(py::module_& m);
 void bind_nplr(py::module_& m);
 void bind_phase_shuffle(py::module_& m);
+void bind_residual_update(py::module_& m);
 void bind_s4_conv(py::module_& m);
 void bind_ssm_step(py::module_& m);
 void bind_vandermonde(py::module_& m);

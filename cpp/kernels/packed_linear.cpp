@@ -29,8 +29,8 @@ using VectorOf = Pack<T, kLanes<T>>;
 // apart.
 template <class T>
 struct Weights {
-  // Panels hold one vector a step with AVX-512, else several.
-  static constexpr bool kOnePanel = kPanelFeatures<T> > kLanes<T>;
+  // A panel holds one vector of AVX-512 floats a step, else several.
+  static constexpr bool kOnePanel = kPanelFeatures > kLanes<T>;
 
   const T* panel;
   int64_t panel_size;
@@ -68,11 +68,11 @@ void tile(const T* ECG_RESTRICT x, int64_t x_row, Weights<T> weights, int64_t te
   for (int64_t k = 0; k < terms; ++k) {
     R w[kVectors];
     for (int j = 0; j < kVectors; ++j) w[j] = R::load(panel + j * apart);
-    __builtin_prefetch(panel + kAhead * kPanelFeatures<T>);
+    __builtin_prefetch(panel + kAhead * kPanelFeatures);
     if (!Weights<T>::kOnePanel && kVectors > 1) {
-      __builtin_prefetch(panel + apart + kAhead * kPanelFeatures<T>);
+      __builtin_prefetch(panel + apart + kAhead * kPanelFeatures);
     }
-    panel += kPanelFeatures<T>;
+    panel += kPanelFeatures;
     for (int i = 0; i < kRows; ++i) {
       const R value(x[i * x_row + k]);
       for (int j = 0; j < kVectors; ++j) sum[i][j] += value * w[j];
@@ -127,7 +127,7 @@ void column_of(const PackedLinearArgs<T>& args, Weights<T> weights, const T* off
           rows - row, x + row * args.x_row + k, args.x_row, weights, terms, finish,
           last && whole ? Rows<T>{out + row * args.out_row, args.out_row} : Rows<T>{own, kWidth});
     }
-    weights.panel += terms * kPanelFeatures<T>;
+    weights.panel += terms * kPanelFeatures;
   }
   if (live >= kWidth) return;
   for (int64_t row = 0; row < rows; ++row, out += args.out_row) {
@@ -140,7 +140,7 @@ void column_of(const PackedLinearArgs<T>& args, Weights<T> weights, const T* off
 template <class T>
 void chunk_of(const PackedLinearArgs<T>& args, int64_t b, int64_t row, int64_t rows,
               int64_t panel_begin, int64_t panel_end) {
-  constexpr int64_t kPanel = kPanelFeatures<T>;
+  constexpr int64_t kPanel = kPanelFeatures;
   const T* x = args.x + b * args.x_batch + row * args.x_row;
   T* out = args.out + b * args.out_batch + row * args.out_row;
   const int64_t end = panel_end * kPanel < args.features ? panel_end * kPanel : args.features;

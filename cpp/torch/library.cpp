@@ -13,6 +13,7 @@
 #include "ops/phase_shuffle.h"
 #include "ops/residual_update.h"
 #include "ops/s4_conv.h"
+#include "ops/s4_conv_rows.h"
 #include "ops/ssm_step.h"
 #include "ops/vandermonde.h"
 #include "register.h"
@@ -27,12 +28,17 @@ void register_operators() {
                                 {"grad", "v", "z", "w", "conjugate_pairs", "wanted"});
   ops.def<local_attention<Cpu>>("local_attention", {"q", "k", "v", "block_length", "bias", "mask",
                                                     "scale", "pad_keys_attend", "window"});
+  ops.def<local_attention_into<Cpu>>("local_attention_into",
+                                     {"q", "k", "v", "block_length", "bias", "mask", "scale",
+                                      "pad_keys_attend", "window", "out", "stats"});
   ops.def<local_attention_backward<Cpu>>(
       "local_attention_backward", {"grad", "q", "k", "v", "out", "stats", "block_length", "bias",
                                    "mask", "scale", "pad_keys_attend", "window", "wanted"});
   ops.def<s4_conv<Cpu>>("s4_conv", {"u", "spectrum", "D", "gelu"});
   ops.def<s4_conv_backward<Cpu>>("s4_conv_backward",
                                  {"grad", "u", "spectrum", "D", "gelu", "wanted"});
+  ops.def<s4_conv_table<Cpu>>("s4_conv_table", {"spectrum", "D"});
+  ops.def<s4_conv_rows<Cpu>>("s4_conv_rows", {"u", "table", "out", "gelu"});
   ops.def<nplr_spectrum<Cpu>>("nplr_spectrum", {"A", "B", "C", "P", "Q", "dt", "omega", "L"});
   ops.def<nplr_spectrum_backward<Cpu>>(
       "nplr_spectrum_backward", {"grad", "A", "B", "C", "P", "Q", "dt", "omega", "L", "wanted"});
@@ -69,9 +75,12 @@ void register_operators() {
   cpu.impl<cauchy<Cpu>>("cauchy");
   cpu.impl<cauchy_backward<Cpu>>("cauchy_backward");
   cpu.impl<local_attention<Cpu>>("local_attention");
+  cpu.impl<local_attention_into<Cpu>>("local_attention_into");
   cpu.impl<local_attention_backward<Cpu>>("local_attention_backward");
   cpu.impl<s4_conv<Cpu>>("s4_conv");
   cpu.impl<s4_conv_backward<Cpu>>("s4_conv_backward");
+  cpu.impl<s4_conv_table<Cpu>>("s4_conv_table");
+  cpu.impl<s4_conv_rows<Cpu>>("s4_conv_rows");
   cpu.impl<nplr_spectrum<Cpu>>("nplr_spectrum");
   cpu.impl<nplr_spectrum_backward<Cpu>>("nplr_spectrum_backward");
   cpu.impl<ssm_step<Cpu>>("ssm_step");

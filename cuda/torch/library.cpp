@@ -3,6 +3,7 @@
 // The CUDA column of the table in cpp/torch/library.cpp: the same adapters with Backend = Cuda.
 #include "torch/library.h"
 
+#include "add_layer_norm.h"
 #include "backend_cuda.h"
 #include "cauchy.h"
 #include "conditional_batch_norm.h"
@@ -10,6 +11,7 @@
 #include "local_attention.h"
 #include "nplr.h"
 #include "phase_shuffle.h"
+#include "residual_update.h"
 #include "s4_conv.h"
 #include "ssm_step.h"
 #include "torch/register.h"
@@ -38,6 +40,7 @@ void register_cuda_kernels() {
   add<conditional_batch_norm<Cuda>>(cuda, "conditional_batch_norm");
   add<conditional_batch_norm_backward<Cuda>>(cuda, "conditional_batch_norm_backward");
   add<local_attention<Cuda>>(cuda, "local_attention");
+  add<local_attention_into<Cuda>>(cuda, "local_attention_into");
   add<local_attention_backward<Cuda>>(cuda, "local_attention_backward");
   add<s4_conv<Cuda>>(cuda, "s4_conv");
   add<s4_conv_backward<Cuda>>(cuda, "s4_conv_backward");
@@ -49,6 +52,8 @@ void register_cuda_kernels() {
   add<vandermonde_transpose_backward<Cuda>>(cuda, "vandermonde_transpose_backward");
   add<diag_kernel<Cuda>>(cuda, "diag_kernel");
   add<diag_kernel_backward<Cuda>>(cuda, "diag_kernel_backward");
+  add<add_layer_norm<Cuda>>(cuda, "add_layer_norm");
+  add<residual_update<Cuda>>(cuda, "residual_update");
 }
 
 }  // namespace ecg::torch_abi

@@ -305,3 +305,67 @@ def test_arguments_of_another_type(change: dict[str, Any], message: str) -> None
     q, k, v = _inputs(2, 2, 9, 4)
     with pytest.raises(TypeError, match=message):
         local_attention(**{"q": q, "k": k, "v": v, "block_length": 4, **change})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("options", [{}, {"pad_keys_attend": False, "window": 3}, {"scale": 0.3}])
+def test_into_writes_the_same_bits(dtype: torch.dtype, options: dict[str, Any]) -> None:
+    B, heads, L, d, T = 2, 3, 21, 5, 4
+    real = torch.float64 if dtype == torch.float64 else torch.float32
+    # As a layer has them: side by side in rows of features, and the result in rows of its own.
+    rows = torch.randn(B, L, 3 * heads * d, dtype=torch.float64).to(dtype)
+    q, k, v = (part.unflatten(2, (heads, d)).transpose(1, 2) for part in rows.chunk(3, 2))
+    bias = torch.randn(heads, T, 3 * T, dtype=real)
+    mask = torch.rand(B, 1, 6, T, 3 * T) < 0.8
+    for given in ({}, {"bias": bias}, {"mask": mask}):
+        expected, _ = torch.ops.ecgcore.local_attention(
+            q,
+            k,
+            v,
+            T,
+            given.get("bias"),
+            given.get("mask"),
+            options.get("scale", d**-0.5),
+            options.get("pad_keys_attend", True),
+            options.get("window"),
+        )
+        out = torch.full((B, L, heads, d), torch.nan, dtype=real).transpose(1, 2)
+        stats = torch.full((B, heads, L, 2), torch.nan, dtype=real)
+        version = out._version
+        found = ecgcore.ops.local_attention_into(q, k, v, out, stats, T, **given, **options)
+        assert found is out
+        assert torch.equal(out, expected)
+        assert stats.isfinite().all()
+        assert out._version > version
+
+
+def test_into_refuses_what_does_not_fit() -> None:
+    q, k, v = _inputs(1, 2, 9, 4)
+    out, stats = torch.empty_like(q), torch.empty(1, 2, 9, 2)
+    into = ecgcore.ops.local_attention_into
+    with pytest.raises(ValueError, match="local_attention_into: out must have shape"):
+        into(q, k, v, out[..., :3], stats, 4)
+    with pytest.raises(ValueError, match=r"local_attention_into: out must be float32, got float64"):
+        into(q, k, v, out.double(), stats, 4)
+    with pytest.raises(ValueError, match="local_attention_into: stats must have shape"):
+        into(q, k, v, out, stats[..., :1], 4)
+    with pytest.raises(RuntimeError, match="stats must be contiguous"):
+        into(q, k, v, out, torch.empty(1, 2, 2, 9).mT, 4)
+    with pytest.raises(RuntimeError, match="out must not share memory with k"):
+        into(q, k, v, k, stats, 4)
+    with pytest.raises(RuntimeError, match="out must be contiguous along its last axis"):
+        into(q, k, v, torch.empty(1, 2, 4, 9).mT, stats, 4)
+    with pytest.raises(RuntimeError, match="without a gradient"):
+        into(q.requires_grad_(), k, v, out, stats, 4)
+    with torch.no_grad():
+        into(q, k, v, out, stats, 4)
+
+
+def test_into_passes_torchs_own_check() -> None:
+    q, k, v = _inputs(1, 2, 9, 4)
+    out, stats = torch.zeros_like(q), torch.zeros(1, 2, 9, 2)
+    torch.library.opcheck(
+        torch.ops.ecgcore.local_attention_into.default,
+        (q, k, v, 4, None, None, 0.5, True, None, out, stats),
+        test_utils=("test_schema", "test_faketensor"),
+    )

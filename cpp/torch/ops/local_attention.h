@@ -4,10 +4,14 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <string>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 #include "../backend_cpu.h"
 #include "../check.h"
+#include "../library.h"
 #include "ecgcore/kernels/local_attention.h"
 
 namespace ecg::torch_abi {
@@ -140,6 +144,22 @@ struct LocalAttentionCall {
   }
 };
 
+// Bytes from the first number of a non-empty tensor to behind the last, strides being positive.
+inline std::pair<const char*, const char*> extent(const Tensor& x) {
+  int64_t last = 0;
+  for (int64_t axis = 0; axis < x.dim(); ++axis) last += (x.size(axis) - 1) * x.strides()[axis];
+  const int64_t bytes = x.dtype() == DType::f64 ? 8 : x.dtype() == DType::f32 ? 4 : 2;
+  const auto* data = x.data<char>();
+  return {data, data + (last + 1) * bytes};
+}
+
+inline void check_apart_from(const Check& check, const Tensor& written, const char* name,
+                             const Tensor& read, const char* read_name) {
+  const auto to = extent(written), from = extent(read);
+  check.that(to.second <= from.first || from.second <= to.first,
+             std::string(name) + " must not share memory with " + read_name);
+}
+
 // Calls run with an element of the dtype's type.
 template <class Run>
 void with_element(DType dtype, const Run& run) {
@@ -175,6 +195,33 @@ std::tuple<Tensor, Tensor> local_attention(const Tensor& q, const Tensor& k, con
     });
   }
   return {std::move(out), std::move(stats)};
+}
+
+// The same into tensors of the caller's: `out` like q but for the dtype, `stats` (B, heads, L, 2).
+template <class Backend>
+void local_attention_into(const Tensor& q, const Tensor& k, const Tensor& v, int64_t block_length,
+                          std::optional<Tensor> bias, std::optional<Tensor> mask, double scale,
+                          bool pad_keys_attend, std::optional<int64_t> window,
+                          const Written<'a'>& out, const Written<'b'>& stats) {
+  const Check check("local_attention_into");
+  const detail::LocalAttentionCall call(check, q, k, v, block_length, bias, mask, scale,
+                                        pad_keys_attend, window);
+  detail::check_sequence(check, out, "out", q, call.real());
+  check.operand(stats, "stats", call.real(), q.device(), "(B, heads, L, 2)",
+                {q.size(0), q.size(1), q.size(2), 2});
+  if (out.numel() == 0) return;
+  const auto apart = [&](const Tensor& written, const char* name) {
+    detail::check_apart_from(check, written, name, q, "q");
+    detail::check_apart_from(check, written, name, k, "k");
+    detail::check_apart_from(check, written, name, v, "v");
+  };
+  apart(out, "out");
+  apart(stats, "stats");
+  detail::with_element(q.dtype(), [&](auto element) {
+    using E = decltype(element);
+    LocalAttentionRun<Backend, E>::forward(
+        {call.inputs<E>(), call.writing<RealOf<E>>(out), stats.mutable_data<RealOf<E>>()});
+  });
 }
 
 // Gradients of q, k, v and bias in this order; those not wanted are empty.

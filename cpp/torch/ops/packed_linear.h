@@ -18,8 +18,8 @@ template <class T>
 struct PackedLinearRun<Cpu, T> {
   static void forward(const PackedLinearArgs<T>& args) {
     const auto kernels = cpu::packed_linear_kernels<T>();
-    const int64_t rows = args.batch * args.length, cost = args.inner * kPanelFeatures<T>;
-    const int64_t panels = (args.features + kPanelFeatures<T> - 1) / kPanelFeatures<T>;
+    const int64_t rows = args.batch * args.length, cost = args.inner * kPanelFeatures;
+    const int64_t panels = panels_of(args.features);
     if (rows >= kManyRows) {
       Cpu::rows(rows, panels * cost / 8,
                 [&](int64_t begin, int64_t end) { kernels.forward(args, begin, end, 0, panels); });
@@ -78,8 +78,7 @@ void packed_linear(const Tensor& x, const Tensor& packed, std::optional<Tensor> 
   check_writable(check, out, "out");
   check_apart(check, out, "out", x, "x");
   const int64_t inner = x.size(2), features = out.size(2);
-  const int64_t size = x.dtype() == DType::f32 ? packed_size<float>(features, inner)
-                                               : packed_size<double>(features, inner);
+  const int64_t size = packed_size(features, inner);
   check.that(packed.dim() == 1 && packed.size(0) == size,
              "packed must be pack_linear of a weight (" + std::to_string(features) + ", " +
                  std::to_string(inner) + "), " + join({size}) + ", got " + join(packed.sizes()));

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ecgcore.engine import _rows as ops
+from ecgcore import ops
 from ecgcore.engine.product import Product, frozen, make_product
 from ecgcore.engine.workspace import Workspace
 from ecgcore.nn import elsm_s4, s4model
@@ -52,8 +52,8 @@ class Convolution:
     def __init__(self, s4: s4model.S4 | elsm_s4.S4, setting: Setting) -> None:
         spectrum = s4.make_spectrum(setting.length, setting.rate)
         spectrum = spectrum.to(setting.dtype.to_complex())
-        # One channel may be stored as (H,).
-        self.table = ops.s4_conv_table(spectrum, frozen(s4.D).to(setting.dtype).reshape(-1, s4.h))
+        D = s4.D.detach().to(setting.dtype).reshape(-1, s4.h)  # one channel may be stored as (H,)
+        self.table = ops.s4_conv_table(spectrum, D)
         self.gelu = s4.activation == "gelu"
 
     def __call__(self, u: Tensor, out: Tensor) -> None:
@@ -117,10 +117,12 @@ class Attention:
         F = x.shape[2]
         qkv, attended = work.rows("qkv", 3 * F), work.rows("attended", F)
         self.inward(x, qkv, work)
-        q, k, v = (
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in qkv.split(F, dim=2)
+        q, k, v, heads = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for part in (*qkv.split(F, dim=2), attended)
         )
-        ops.local_attention_into(q, k, v, attended, self.block_length, bias=self.bias)
+        stats = work.tensor("stats", (x.shape[0], self.heads, x.shape[1], 2))
+        ops.local_attention_into(q, k, v, heads, stats, self.block_length, bias=self.bias)
         self.outward(attended, out, work)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ecgcore.engine import _rows as ops
+from ecgcore import ops
 from ecgcore.engine.mixers import Setting, make_mixer
 from ecgcore.engine.product import make_product
 from ecgcore.engine.workspace import Workspace

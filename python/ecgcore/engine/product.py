@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from ecgcore.engine import _rows as ops
+from ecgcore import ops
 from ecgcore.engine.workspace import Workspace
 
 
@@ -40,8 +40,7 @@ class PackedProduct(Product):
     result does not depend on the rows beside it."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.features, self.bias = weight.shape[0], bias
-        self.packed = ops.pack_linear(weight)
+        self.bias, self.packed = bias, ops.pack_linear(weight)
 
     def __call__(
         self,
@@ -52,15 +51,7 @@ class PackedProduct(Product):
         relu: bool = False,
         accumulate: bool = False,
     ) -> None:
-        ops.packed_linear(
-            x,
-            self.packed,
-            out,
-            features=self.features,
-            bias=self.bias,
-            relu=relu,
-            accumulate=accumulate,
-        )
+        ops.packed_linear(x, self.packed, out, bias=self.bias, relu=relu, accumulate=accumulate)
 
 
 class TorchProduct(Product):

@@ -7,12 +7,13 @@ from ecgcore.ops.add_layer_norm import add_layer_norm
 from ecgcore.ops.cauchy import cauchy
 from ecgcore.ops.conditional_batch_norm import conditional_batch_norm
 from ecgcore.ops.diag import diag_kernel
-from ecgcore.ops.local_attention import local_attention
+from ecgcore.ops.local_attention import local_attention, local_attention_into
 from ecgcore.ops.nplr import nplr_kernel, nplr_spectrum
 from ecgcore.ops.packed_linear import pack_linear, packed_linear
 from ecgcore.ops.phase_shuffle import phase_shuffle
 from ecgcore.ops.residual_update import residual_update
 from ecgcore.ops.s4_conv import s4_conv
+from ecgcore.ops.s4_conv_rows import s4_conv_rows, s4_conv_table
 from ecgcore.ops.ssm_step import ssm_step
 from ecgcore.ops.upsample_conv1d import upsample_conv1d
 from ecgcore.ops.vandermonde import vandermonde, vandermonde_transpose
@@ -23,6 +24,7 @@ __all__ = [
     "conditional_batch_norm",
     "diag_kernel",
     "local_attention",
+    "local_attention_into",
     "nplr_kernel",
     "nplr_spectrum",
     "pack_linear",
@@ -31,6 +33,8 @@ __all__ = [
     "reference",
     "residual_update",
     "s4_conv",
+    "s4_conv_rows",
+    "s4_conv_table",
     "ssm_step",
     "upsample_conv1d",
     "vandermonde",

@@ -65,3 +65,8 @@ def check_per_sample(
 
 def dense(value: Tensor | None) -> Tensor | None:
     return None if value is None else value.contiguous()
+
+
+def rows(value: Tensor) -> Tensor:
+    """Rows as the kernels read them: the last axis dense."""
+    return value if value.shape[-1] < 2 or value.stride(-1) == 1 else value.contiguous()

@@ -35,10 +35,11 @@ def add_layer_norm(
     Normalization"; the gate: van den Oord et al. 2016, "WaveNet", equation 2).
 
     Args:
-        y: ``(B, L, F)``, float32 or float64; the last axis dense, the others at any stride.
-        out: ``(B, L, F)``, or ``(B, L, F/2)`` with the gate, changed in place; likewise. It may be
-            ``y`` or ``residual``.
-        residual: ``r``, ``(B, L, F)``, likewise.
+        y: ``(B, L, F)``, float32 or float64, at any strides; copied first if the last axis is not
+            dense.
+        out: ``(B, L, F)``, or ``(B, L, F/2)`` with the gate, changed in place; the last axis dense,
+            the others at any stride. It may be ``y`` or ``residual``.
+        residual: ``r``, ``(B, L, F)``, as ``y``.
         weight: ``w``, ``(F,)``; ``None``: 1.
         bias: ``c``, ``(F,)``; ``None``: 0.
         shift: ``h``, ``(B, F)``, or ``(1, F)`` for all samples.
@@ -57,15 +58,22 @@ def add_layer_norm(
         TypeError: for arguments that are not tensors.
         ValueError: for wrong dtypes, shapes or devices, an odd ``F`` with the gate, and ``weight``
             or ``bias`` without ``eps``.
-        RuntimeError: where a gradient would be needed, for a last axis that is not dense, for an
-            ``out`` that overlaps itself, or the others otherwise than row for row.
+        RuntimeError: where a gradient would be needed, and for an ``out`` whose last axis is not
+            dense, or that overlaps itself, or the others otherwise than row for row.
     """
-    _rows.refuse_gradients("add_layer_norm", y, out, residual, weight, bias, shift)
     operands = residual, weight, bias, shift
     if not _fit(y, out, *operands, gate, eps):
         _complain(y, out, *operands, gate, eps)
+    _rows.refuse_gradients("add_layer_norm", y, out, residual, weight, bias, shift)
     torch.ops.ecgcore.add_layer_norm(
-        y, residual, *map(_rows.dense, operands[1:]), out, eps, gate, scale, accumulate
+        _rows.rows(y),
+        None if residual is None else _rows.rows(residual),
+        *map(_rows.dense, operands[1:]),
+        out,
+        eps,
+        gate,
+        scale,
+        accumulate,
     )
     _rows.changed(out)
     return out

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ecgcore.ops import _shared
+from ecgcore.ops import _rows, _shared
 
 _MASKED = -1e10
 
@@ -85,6 +85,57 @@ def local_attention(
     )
     # Rounded out here, so that the gradient sees what was computed.
     return cast(Tensor, out.to(q.dtype))
+
+
+def local_attention_into(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    stats: Tensor,
+    block_length: int,
+    *,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    scale: float | None = None,
+    pad_keys_attend: bool = True,
+    window: int | None = None,
+) -> Tensor:
+    """:func:`local_attention` written into ``out``, with no memory of its own on a GPU.
+
+    Args:
+        q, k, v, block_length, bias, mask, scale, pad_keys_attend, window: of
+            :func:`local_attention`; dense along ``d``, a bias of full shape ``(heads, T, 3 T)``.
+        out: ``(B, heads, L, d)``, overwritten; any strides, dense along ``d``; float32, float64
+            where ``q`` is. Apart from ``q``, ``k`` and ``v``.
+        stats: ``(B, heads, L, 2)``, contiguous, dtype of ``out``, overwritten: the largest logit of
+            each query, and the sum of what its softmax divides by.
+
+    Returns:
+        ``out``.
+
+    For inference: there is no gradient.
+
+    Raises:
+        TypeError: for tensors or numbers of another type.
+        ValueError: for wrong dtypes, shapes or devices, a ``block_length`` below 1, or a
+            ``window`` outside ``0..T``.
+        RuntimeError: where a gradient would be needed, for a last axis or ``stats`` that are not
+            dense, for an ``out`` or ``stats`` that shares memory with the others.
+    """
+    _check(q, k, v, block_length, bias, mask, scale, window)
+    op = "local_attention_into"
+    _rows.refuse_gradients(op, q, k, v, out, stats, bias)
+    B, heads, L, d = q.shape
+    real, device = _real_of(q.dtype), q.device
+    _shared.check_operand(op, "out", out, real, device, "(B, heads, L, d)", (B, heads, L, d))
+    _shared.check_operand(op, "stats", stats, real, device, "(B, heads, L, 2)", (B, heads, L, 2))
+    factor = d**-0.5 if scale is None else float(scale)
+    torch.ops.ecgcore.local_attention_into(
+        q, k, v, block_length, bias, mask, factor, pad_keys_attend, window, out, stats
+    )
+    _rows.changed(out, stats)
+    return out
 
 
 def local_attention_reference(
@@ -224,6 +275,23 @@ def _fake(
 ) -> tuple[Tensor, Tensor]:
     real = _real_of(q.dtype)
     return _empty_in_order(q, real), q.new_empty((*q.shape[:3], 2), dtype=real)
+
+
+@torch.library.register_fake("ecgcore::local_attention_into")
+def _fake_into(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    block_length: int,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    scale: float,
+    pad_keys_attend: bool,
+    window: int | None,
+    out: Tensor,
+    stats: Tensor,
+) -> None:
+    pass
 
 
 @torch.library.register_fake("ecgcore::local_attention_backward")

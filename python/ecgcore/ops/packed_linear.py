@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 from ecgcore.ops import _rows, _shared
 
-_PANEL_BYTES = 64  # as in cpp/include/ecgcore/kernels/packed_linear.h
+_PANEL = 16  # features; as in cpp/include/ecgcore/kernels/packed_linear.h
 
 
 def pack_linear(weight: Tensor) -> Tensor:
     """The weight of a linear map as :func:`packed_linear` reads it.
 
-    Panels of as many output features as fill 64 bytes, one behind the other, features fastest,
-    zeros beyond the last: the same for every CPU instruction set.
+    Panels of 16 output features, one behind the other, features fastest, zeros beyond the last: the
+    same for every CPU instruction set.
 
     Args:
         weight: ``(N, K)``, float32 or float64, as of ``torch.nn.Linear``. That of a convolution of
@@ -34,8 +34,7 @@ def pack_linear(weight: Tensor) -> Tensor:
     _shared.check_dtype(op, "weight", weight, torch.float32, torch.float64)
     _shared.check_shape(op, "weight", weight, "(N, K)", (None, None))
     N, K = weight.shape
-    panel = _PANEL_BYTES // weight.element_size()
-    panels = F.pad(weight.detach(), (0, 0, 0, -N % panel)).reshape(-(-N // panel), panel, K)
+    panels = F.pad(weight.detach(), (0, 0, 0, -N % _PANEL)).reshape(_panels(N), _PANEL, K)
     return panels.mT.reshape(-1).contiguous()
 
 
@@ -58,7 +57,8 @@ def packed_linear(
     stride(0), padded.stride(1), 1))``.
 
     Args:
-        x: ``(B, L, K)``, float32 or float64; the last axis dense, the others at any stride.
+        x: ``(B, L, K)``, float32 or float64, at any strides; copied first if the last axis is not
+            dense.
         packed: :func:`pack_linear` of ``W (N, K)``.
         out: ``(B, L, N)``, changed in place; the last axis dense, the others at any stride, apart
             from ``x``.
@@ -76,14 +76,20 @@ def packed_linear(
     Raises:
         TypeError: for arguments that are not tensors.
         ValueError: for wrong dtypes, shapes or devices.
-        RuntimeError: where a gradient would be needed, for a last axis that is not dense, for an
-            ``out`` that overlaps itself or ``x``.
+        RuntimeError: where a gradient would be needed, and for an ``out`` whose last axis is not
+            dense or that overlaps itself or ``x``.
     """
-    _rows.refuse_gradients("packed_linear", x, packed, out, bias, shift)
-    if not _fit(x, packed, out, bias, shift):
+    if not _fit(x, packed, out, bias, shift) or x.is_cuda:
         _complain(x, packed, out, bias, shift)
+    _rows.refuse_gradients("packed_linear", x, packed, out, bias, shift)
     torch.ops.ecgcore.packed_linear(
-        x, packed, _rows.dense(bias), _rows.dense(shift), out, relu, accumulate
+        _rows.rows(x),
+        packed.contiguous(),
+        _rows.dense(bias),
+        _rows.dense(shift),
+        out,
+        relu,
+        accumulate,
     )
     _rows.changed(out)
     return out
@@ -108,14 +114,12 @@ def packed_linear_reference(
     return out.add_(y) if accumulate else out.copy_(y)
 
 
+def _panels(N: int) -> int:
+    return -(-N // _PANEL)
+
+
 def _unpacked(packed: Tensor, N: int, K: int) -> Tensor:
-    panel = _PANEL_BYTES // packed.element_size()
-    return packed.reshape(-(-N // panel), K, panel).mT.reshape(-1, K)[:N]
-
-
-def _packed_size(N: int, K: int, dtype: torch.dtype) -> int:
-    panel = _PANEL_BYTES // dtype.itemsize
-    return -(-N // panel) * panel * K
+    return packed.reshape(_panels(N), K, _PANEL).mT.reshape(_panels(N) * _PANEL, K)[:N]
 
 
 def _fit(x: Tensor, packed: Tensor, out: Tensor, bias: Tensor | None, shift: Tensor | None) -> bool:
@@ -124,7 +128,7 @@ def _fit(x: Tensor, packed: Tensor, out: Tensor, bias: Tensor | None, shift: Ten
         return (
             x.dtype in (torch.float32, torch.float64)
             and _rows.fits(out, x, (B, L, N))
-            and _rows.fits(packed, x, (_packed_size(N, K, x.dtype),))
+            and _rows.fits(packed, x, (_panels(N) * _PANEL * K,))
             and _rows.fits(bias, x, (N,))
             and _rows.fits(shift, x, (B, N), (1, N))
         )
@@ -138,10 +142,14 @@ def _complain(
     """Say what :func:`_fit` found."""
     op = "packed_linear"
     _rows.check_rows(op, "x", x)
+    if x.is_cuda:
+        _shared.fail(
+            op, f"x must be on the CPU, got {x.device}: there use torch.nn.functional.linear"
+        )
     B, L, K = x.shape
     _rows.check_like(op, "out", out, x, "(B, L, N)", (B, L, None))
     N = out.shape[2]
-    size = _packed_size(N, K, x.dtype)
+    size = _panels(N) * _PANEL * K
     _rows.check_like(
         op, "packed", packed, x, f"of pack_linear of a weight ({N}, {K}), (size,)", (size,)
     )

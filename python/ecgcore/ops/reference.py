@@ -15,6 +15,8 @@ from ecgcore.ops.packed_linear import packed_linear_reference as packed_linear
 from ecgcore.ops.phase_shuffle import phase_shuffle_reference as phase_shuffle
 from ecgcore.ops.residual_update import residual_update_reference as residual_update
 from ecgcore.ops.s4_conv import s4_conv_reference as s4_conv
+from ecgcore.ops.s4_conv_rows import s4_conv_rows_reference as s4_conv_rows
+from ecgcore.ops.s4_conv_rows import s4_conv_table_reference as s4_conv_table
 from ecgcore.ops.ssm_step import ssm_step_reference as ssm_step
 from ecgcore.ops.upsample_conv1d import upsample_conv1d_reference as upsample_conv1d
 from ecgcore.ops.vandermonde import vandermonde_reference as vandermonde
@@ -32,6 +34,8 @@ __all__ = [
     "phase_shuffle",
     "residual_update",
     "s4_conv",
+    "s4_conv_rows",
+    "s4_conv_table",
     "ssm_step",
     "upsample_conv1d",
     "vandermonde",

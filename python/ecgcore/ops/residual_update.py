@@ -30,8 +30,9 @@ def residual_update(
     reference, which the step does not move).
 
     Args:
-        rs: ``(B, L, R + S)``, float32 or float64; the last axis dense, the others at any stride.
-        x: ``(B, L, R)``, changed in place; likewise.
+        rs: ``(B, L, R + S)``, float32 or float64, at any strides; copied first if the last axis is
+            not dense.
+        x: ``(B, L, R)``, changed in place; the last axis dense, the others at any stride.
         skip: ``k``, ``(B, L, S)``, changed in place; likewise.
         padded: ``p``, ``(B, L + 2, R)``, all but the first and last row of each sample written;
             likewise.
@@ -43,13 +44,13 @@ def residual_update(
     Raises:
         TypeError: for arguments that are not tensors.
         ValueError: for wrong dtypes, shapes or devices, and for ``step`` without ``padded``.
-        RuntimeError: where a gradient would be needed, for a last axis that is not dense, for
-            tensors that overlap themselves or each other.
+        RuntimeError: where a gradient would be needed, and for written tensors whose last axis is
+            not dense, or that overlap themselves or any other.
     """
-    _rows.refuse_gradients("residual_update", rs, x, skip, padded, step)
     if not _fit(rs, x, skip, padded, step):
         _complain(rs, x, skip, padded, step)
-    torch.ops.ecgcore.residual_update(rs, _rows.dense(step), x, skip, padded, first)
+    _rows.refuse_gradients("residual_update", rs, x, skip, padded, step)
+    torch.ops.ecgcore.residual_update(_rows.rows(rs), _rows.dense(step), x, skip, padded, first)
     _rows.changed(*(t for t in (x, skip, padded) if t is not None))
 
 

@@ -54,11 +54,9 @@ def s4_conv(
         ValueError: for wrong dtypes, shapes or devices, or an unknown activation.
     """
     _check(u, spectrum, D, activation)
-    if not _shared.has_plan(2 * (spectrum.shape[-1] - 1)):
-        spectrum = _resampled(spectrum, u.shape[-1])
     return torch.ops.ecgcore.s4_conv(
         _shared.dense(u),
-        _shared.dense(spectrum),
+        _shared.dense(at_good_length(spectrum, u.shape[-1])),
         None if D is None else _shared.dense(D),
         activation == "gelu",
     )
@@ -78,9 +76,12 @@ def s4_conv_reference(
     return y.to(u.dtype)
 
 
-def _resampled(spectrum: Tensor, L: int) -> Tensor:
-    """The spectrum, at a length the kernels know, of a kernel that acts alike on ``L`` samples."""
+def at_good_length(spectrum: Tensor, L: int) -> Tensor:
+    """The spectrum itself if the kernels know its length, else at a length they know that of a
+    kernel that acts alike on ``L`` samples."""
     n = 2 * (spectrum.shape[-1] - 1)
+    if _shared.has_plan(n):
+        return spectrum
     m = -(-2 * L // 8) * 8
     while not _shared.has_plan(m):
         m += 8

@@ -6,7 +6,16 @@ The tests, the self-check on a GPU, ``ecgcore doctor`` and the benchmarks share 
 
 from __future__ import annotations
 
-from ecgcore.testing.cases import ANY_ORDER, CASES, COMPOSED, HALF_OPS, Case, cases
+from ecgcore.testing.cases import (
+    ANY_ORDER,
+    CASES,
+    COMPOSED,
+    CPU_ONLY,
+    HALF_OPS,
+    INFERENCE,
+    Case,
+    cases,
+)
 from ecgcore.testing.compare import (
     Result,
     check,
@@ -20,7 +29,9 @@ __all__ = [
     "ANY_ORDER",
     "CASES",
     "COMPOSED",
+    "CPU_ONLY",
     "HALF_OPS",
+    "INFERENCE",
     "Case",
     "Result",
     "cases",

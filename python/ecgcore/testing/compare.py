@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ecgcore import _backend, ops
-from ecgcore.testing.cases import Case, cases
+from ecgcore.testing.cases import CASES, Case, cases
 
 FLOOR = {
     torch.float32: 2e-6,
@@ -87,23 +87,32 @@ def upcast(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def reference(op: str) -> Op:
     """The readable torch expression of ``op``."""
-    return _one_output(getattr(ops.reference, op))
+    return _one_output(op, getattr(ops.reference, op))
 
 
 def native(op: str) -> Op:
     """The public function of ``op``, on whatever ``ecgcore.backend`` says."""
-    return _one_output(getattr(ops, op))
+    return _one_output(op, getattr(ops, op))
 
 
-def _one_output(function: Callable[..., Tensor | tuple[Tensor, ...]]) -> Op:
-    """``function``; where it gives several tensors, they come as one real vector."""
+def _one_output(op: str, function: Callable[..., Any]) -> Op:
+    """``function`` as one of its arguments: what it writes, it writes to copies, which are its
+    output; where there are several tensors, they come as one real vector."""
+    writes = CASES[op][0].writes
 
     def run(*args: Any, **kwargs: Any) -> Tensor:
-        output = function(*args, **kwargs)
+        copies = {
+            name: kwargs[name].clone(memory_format=torch.contiguous_format)
+            for name in writes
+            if kwargs.get(name) is not None
+        }
+        output = function(*args, **{**kwargs, **copies})
+        if writes:
+            output = tuple(copies.values())
         if isinstance(output, Tensor):
             return output
         parts = [p for t in output for p in ((t.real, t.imag) if t.is_complex() else (t,))]
-        return torch.cat([part.reshape(-1) for part in parts])
+        return parts[0] if len(parts) == 1 else torch.cat([part.reshape(-1) for part in parts])
 
     return run
 
@@ -242,15 +251,15 @@ def table(results: Iterable[Result]) -> str:
         groups.setdefault((result.op, result.case, result.dtype), []).append(result)
     rows = [header]
     for key, (output, *gradients) in groups.items():
-        worst = max(gradients, key=_strain)
+        worst = max(gradients, key=_strain, default=None)
         rows.append(
             (
                 *key,
                 f"{output.error:.1e}",
                 f"{output.limit:.1e}",
-                f"{worst.error:.1e}",
-                f"{worst.limit:.1e}",
-                worst.quantity.removeprefix("grad "),
+                f"{worst.error:.1e}" if worst else "",
+                f"{worst.limit:.1e}" if worst else "",
+                worst.quantity.removeprefix("grad ") if worst else "",
                 "ok" if output.ok and all(r.ok for r in gradients) else "FAIL",
             )
         )

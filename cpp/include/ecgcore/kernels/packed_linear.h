@@ -7,15 +7,16 @@
 
 namespace ecg {
 
-// Weights (features, inner) are packed in panels of as many features as fill 64 bytes, one panel
-// after the other: entry (n, k) lies at [n / panel][k][n % panel], zeros beyond the last feature.
-// The same at every level, and a cache line a k.
-template <class T>
-inline constexpr int64_t kPanelFeatures = 64 / static_cast<int64_t>(sizeof(T));
+// Weights (features, inner) are packed in panels of 16 features, one panel after the other: entry
+// (n, k) lies at [n / 16][k][n % 16], zeros beyond the last feature. The same for every level and
+// precision; a panel is as wide as one vector or several.
+inline constexpr int64_t kPanelFeatures = 16;
 
-template <class T>
-inline constexpr int64_t packed_size(int64_t features, int64_t inner) {
-  return (features + kPanelFeatures<T> - 1) / kPanelFeatures<T> * kPanelFeatures<T> * inner;
+constexpr int64_t panels_of(int64_t features) {
+  return (features + kPanelFeatures - 1) / kPanelFeatures;
+}
+constexpr int64_t packed_size(int64_t features, int64_t inner) {
+  return panels_of(features) * kPanelFeatures * inner;
 }
 
 // out[b, l, n] (+)= f(Σ_k x[b, l, k] weight[n, k] + bias[n] + shift[b, n]), f the identity or ReLU.

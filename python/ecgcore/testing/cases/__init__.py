@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ecgcore.testing.cases.add_layer_norm import ADD_LAYER_NORM, AddLayerNormCase
 from ecgcore.testing.cases.base import COMPLEX, Case, Draw, stored_omega
 from ecgcore.testing.cases.cauchy import CAUCHY, CauchyCase
 from ecgcore.testing.cases.conditional_batch_norm import (
@@ -11,7 +12,9 @@ from ecgcore.testing.cases.conditional_batch_norm import (
 from ecgcore.testing.cases.diag import DIAG_KERNEL, DiagCase
 from ecgcore.testing.cases.local_attention import LOCAL_ATTENTION, LocalAttentionCase
 from ecgcore.testing.cases.nplr import NPLR_KERNEL, NPLR_SPECTRUM, NplrCase, NplrKernelCase, legs
+from ecgcore.testing.cases.packed_linear import PACKED_LINEAR, PackedLinearCase
 from ecgcore.testing.cases.phase_shuffle import PHASE_SHUFFLE, PhaseShuffleCase
+from ecgcore.testing.cases.residual_update import RESIDUAL_UPDATE, ResidualUpdateCase
 from ecgcore.testing.cases.s4_conv import S4_CONV, S4ConvCase
 from ecgcore.testing.cases.ssm_step import SSM_STEP, SsmStepCase
 from ecgcore.testing.cases.upsample_conv1d import UPSAMPLE_CONV1D, UpsampleConv1dCase
@@ -27,7 +30,10 @@ __all__ = [
     "CASES",
     "COMPLEX",
     "COMPOSED",
+    "CPU_ONLY",
     "HALF_OPS",
+    "INFERENCE",
+    "AddLayerNormCase",
     "Case",
     "CauchyCase",
     "ConditionalBatchNormCase",
@@ -36,7 +42,9 @@ __all__ = [
     "LocalAttentionCase",
     "NplrCase",
     "NplrKernelCase",
+    "PackedLinearCase",
     "PhaseShuffleCase",
+    "ResidualUpdateCase",
     "S4ConvCase",
     "SsmStepCase",
     "UpsampleConv1dCase",
@@ -60,11 +68,20 @@ CASES: dict[str, tuple[Case, ...]] = {
     "phase_shuffle": PHASE_SHUFFLE,
     "conditional_batch_norm": CONDITIONAL_BATCH_NORM,
     "upsample_conv1d": UPSAMPLE_CONV1D,
+    "packed_linear": PACKED_LINEAR,
+    "add_layer_norm": ADD_LAYER_NORM,
+    "residual_update": RESIDUAL_UPDATE,
 }
 """Op name to its cases."""
 
 HALF_OPS = frozenset(op for op, row in CASES.items() if row[0].half)
 """Ops that take bfloat16 and float16 signals."""
+
+INFERENCE = frozenset(op for op, row in CASES.items() if row[0].writes)
+"""Ops that write into tensors of the caller's and have no gradient."""
+
+CPU_ONLY = frozenset({"packed_linear"})
+"""Ops that leave the GPU to torch."""
 
 ANY_ORDER = frozenset({"phase_shuffle", "upsample_conv1d"})
 """Ops that are differentiable any number of times."""

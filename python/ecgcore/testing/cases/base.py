@@ -37,6 +37,8 @@ class Case(ABC):
     op: ClassVar[str] = ""
     half: ClassVar[tuple[str, ...]] = ()
     """Arguments that half precision is for; the others are then float32."""
+    writes: ClassVar[tuple[str, ...]] = ()
+    """Arguments of the caller's that the op writes: an op for inference, without gradients."""
     note: str = ""
     tags: frozenset[str] = field(default_factory=frozenset)
     limit: float | None = None
