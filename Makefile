@@ -14,6 +14,10 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 NATIVE := $(shell find cpp cuda cmake -type f 2>/dev/null) CMakeLists.txt pyproject.toml
 REPORTS := build/reports
 PYTEST_ARGS ?=
+# Tests run in as many processes as there are cores, up to 8. In each torch has two threads, more than one everywhere,
+# that sleep when there is nothing to do.
+CORES := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n : 8)))
+THREADS := OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE
 
 TORCH_OK := import torch, sys; sys.exit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11))
 SANITIZERS = $(shell c++ -print-file-name=libasan.so) $(shell c++ -print-file-name=libubsan.so)
@@ -26,7 +30,7 @@ demo: $(VENV)/.package
 
 test: lint $(VENV)/.extras
 	@mkdir -p $(REPORTS)
-	$(PY) -m pytest --junitxml=$(REPORTS)/tests.xml $(PYTEST_ARGS)
+	$(THREADS) $(PY) -m pytest -n $(CORES) --dist worksteal --junitxml=$(REPORTS)/tests.xml $(PYTEST_ARGS)
 	@$(MAKE) --no-print-directory sanitize
 
 lint: $(VENV)/.extras
@@ -39,16 +43,22 @@ bench: $(VENV)/.extras
 	KINETO_LOG_LEVEL=5 $(PY) bench/ops.py $(ARGS)
 
 # The native module under AddressSanitizer and UndefinedBehaviorSanitizer, through the tests of the ops and of the
-# formulas. -S keeps the editable install out of the way: it would be found first.
+# formulas. -S keeps the editable install out of the way: it would be found first. The test processes get it from --tx.
 # The other backends run nothing of it. The float64 limits, a few roundings wide, are those of the optimised build: -O1
 # contracts other products.
-sanitize: build/sanitize/.installed
+# Where sources and tests are as they were when it last passed, that run and its report stand.
+sanitize: build/sanitize/.passed
+	@echo "sanitizers: passed, $(REPORTS)/sanitizer.xml"
+
+build/sanitize/.passed: build/sanitize/.installed Makefile $(shell find tests/*.py tests/ops tests/native -name '*.py')
 	@mkdir -p $(REPORTS)
 	LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	PYTHONPATH=build/sanitize/site:$(shell $(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))'):$(shell $(PY) -c 'import torch, pathlib; print(pathlib.Path(torch.__file__).parents[1])') \
-	$(PY) -S -m pytest tests/ops tests/native -m "not slow and not no_sanitizer" -p no:cacheprovider -q \
+	$(THREADS) $(PY) -S -m pytest tests/ops tests/native -m "not slow and not no_sanitizer" -p no:cacheprovider -q \
+	  --tx "$(CORES)*popen//python=$(PY) -S" --dist worksteal \
 	  -k "not keops and not reference- and not (test_error_is_within_twice_the_references_own and f64)" \
 	  --junitxml=$(REPORTS)/sanitizer.xml
+	@touch $@
 
 build/sanitize/.installed: $(VENV)/.extras $(NATIVE) $(shell find python -name '*.py')
 	@rm -rf build/sanitize/site

@@ -72,6 +72,7 @@ PYBIND11_MODULE(_C, m) {
       },
       "The number of threads of torch's pool, which the CPU kernels use.");
 
+#ifdef ECGCORE_HOOKS
   py::module_ hooks = m.def_submodule("hooks", "The formulas of floor 1, for tests.");
   ecg::hooks::bind_cauchy(hooks);
   ecg::hooks::bind_nplr(hooks);
@@ -80,4 +81,5 @@ PYBIND11_MODULE(_C, m) {
   py::module_ emulate =
       m.def_submodule("emulate", "The CUDA kernels' block programs on the host, for tests.");
   ecg::emulate::bind_all(emulate);
+#endif
 }

@@ -19,6 +19,12 @@ from support import NO_SHARED, ONE_BACKEND, ROOT
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "one_isa: run on the best CPU instruction set only")
     config.addinivalue_line("markers", "no_sanitizer: leave out of the sanitizer run")
+    config.addinivalue_line("markers", "builds: compiles for minutes; starts first")
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        # KeOps does not expect that another process compiles the same formula.
+        cache = ROOT / "build" / "keops" / worker
+        cache.mkdir(parents=True, exist_ok=True)
+        os.environ["KEOPS_CACHE_FOLDER"] = str(cache)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -44,7 +50,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Cases of ops that know no backends run once."""
+    """Cases of ops that know no backends run once. Builds start first, so that the processes of a
+    parallel run end together."""
     kept = []
     for item in items:
         given = getattr(item, "callspec", None)
@@ -52,7 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         op = getattr(params.get("case"), "op", params.get("op"))
         if params.get("op_backend", "native") == "native" or op not in ONE_BACKEND:
             kept.append(item)
-    items[:] = kept
+    items[:] = sorted(kept, key=lambda item: item.get_closest_marker("builds") is None)
 
 
 @pytest.fixture

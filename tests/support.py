@@ -6,8 +6,11 @@ tests that need them are skipped, and the summary says so; under ``CI=true`` the
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,15 @@ def need_shared(*parts: str) -> Path:
         reason = NO_SHARED if not SHARED.exists() else f"shared/{'/'.join(parts)} is missing"
         (pytest.fail if ON_CI else pytest.skip)(reason)
     return path
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keeps other test processes out of a folder that tests build in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Recorded:

@@ -22,8 +22,9 @@ import torch
 
 import ecgcore
 from ecgcore import _C
-from support import ROOT
+from support import ROOT, alone_in
 
+pytestmark = pytest.mark.builds
 NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
 needs_nvcc = pytest.mark.skipif(NVCC is None, reason="no nvcc")
 
@@ -38,6 +39,7 @@ FLAGS = [
 # Compiled where nvcc knows them; the first two always.
 ARCHITECTURES = ("80", "90", "100", "120")
 INCLUDES = (ROOT / "cpp" / "include", ROOT / "cuda" / "include")
+REPORTS = ROOT / "build" / "ptxas"
 KERNELS = sorted((ROOT / "cuda" / "kernels").glob("*.cu"))
 
 # Registers a thread may use, by block program: (float and halves, double). A multiprocessor has
@@ -167,16 +169,16 @@ def compile_kernel(source: Path, architecture: str, version: bytes) -> str:
     files = included(source)
     text = b"".join(files[path] for path in sorted(files)) + " ".join(FLAGS).encode() + version
     digest = hashlib.sha256(text).hexdigest()[:16]
-    kept = ROOT / "build" / "ptxas" / f"{source.stem}-{architecture}-{digest}.txt"
+    kept = REPORTS / f"{source.stem}-{architecture}-{digest}.txt"
     if kept.exists():
         return kept.read_text()
-    kept.parent.mkdir(parents=True, exist_ok=True)
     for old in kept.parent.glob(f"{source.stem}-{architecture}-*"):
         old.unlink()
     includes = [f"-I{folder}" for folder in INCLUDES]
     code = f"-gencode=arch=compute_{architecture},code=sm_{architecture}"
     run = subprocess.run(
-        [str(NVCC), *FLAGS, code, *includes, "-c", str(source), "-o", os.devnull],
+        # The code for the GPU alone; what surrounds it on the host, the package's build compiles.
+        [str(NVCC), *FLAGS, code, *includes, "-cubin", str(source), "-o", os.devnull],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -190,6 +192,11 @@ def compile_kernel(source: Path, architecture: str, version: bytes) -> str:
 @pytest.fixture(scope="module")
 def reports() -> dict[tuple[str, str], str]:
     """nvcc's report for every (architecture, kernel file)."""
+    with alone_in(REPORTS):
+        return read_or_compile()
+
+
+def read_or_compile() -> dict[tuple[str, str], str]:
     listed = subprocess.run([str(NVCC), "--list-gpu-arch"], text=True, capture_output=True)
     known = [a for a in ARCHITECTURES if f"compute_{a}\n" in listed.stdout]
     assert known[:2] == ["80", "90"]
@@ -253,7 +260,12 @@ sys.exit(", ".join(n for n in native if not has(n, "CUDA")) or (0 if native else
 def cuda_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to import ecgcore from, its native module built with CUDA: the one in use, or one
     built for this test. An editable install keeps sources and module apart, so both are linked."""
-    module = Path(_C.__file__) if _C.build_info()["cuda"] is not None else built_with_cuda()
+    if _C.build_info()["cuda"] is not None:
+        module = Path(_C.__file__)
+    else:
+        build = ROOT / "build" / "checks" / "cuda"
+        with alone_in(build):
+            module = built_with_cuda(build)
     folder = tmp_path_factory.mktemp("cuda") / "ecgcore"
     folder.mkdir()
     for entry in Path(ecgcore.__file__).parent.iterdir():
@@ -263,16 +275,15 @@ def cuda_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.parent
 
 
-def built_with_cuda() -> Path:
+def built_with_cuda(build: Path) -> Path:
     """A native module with CUDA kernels for one architecture."""
     if NVCC is None:
         pytest.skip("no nvcc")
-    build = ROOT / "build" / "cuda-check"
     pybind11 = subprocess.run(
         [sys.executable, "-m", "pybind11", "--cmakedir"], text=True, capture_output=True, check=True
     ).stdout.strip()
     configure = ["cmake", "-S", str(ROOT), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release"]
-    configure += ["-DECGCORE_CUDA=on", "-DCMAKE_CUDA_ARCHITECTURES=90"]
+    configure += ["-DECGCORE_CUDA=on", "-DCMAKE_CUDA_ARCHITECTURES=90", "-DECGCORE_HOOKS=OFF"]
     configure += [f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11}"]
     if shutil.which("ninja"):
         configure += ["-G", "Ninja"]

@@ -1,8 +1,8 @@
 """Building and installing the package as a user does: wheels, sdist, several Pythons, the errors.
 
 What a build has to be repeated for (native code and its packaging) is remembered under
-``build/install``, so that only a change there costs a build. The Pythons share one build folder:
-the kernels do not depend on Python.
+``build/install``, so that only a change there costs a build. All builds share one folder: the
+kernels, which are most of the work, depend neither on Python nor on where the build tools are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from zipfile import ZipFile
@@ -22,9 +22,9 @@ from zipfile import ZipFile
 import pytest
 import torch
 
-from support import ROOT
+from support import ROOT, alone_in
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.builds]
 
 WORK = ROOT / "build" / "install"
 SITE = Path(torch.__file__).parents[1]
@@ -49,10 +49,14 @@ def succeed(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
 
 
 @pytest.fixture(scope="module")
-def source() -> Path:
+def source() -> Iterator[Path]:
     """What the sdist holds, unpacked where unchanged files keep their times, so that builds stay
     warm."""
-    WORK.mkdir(parents=True, exist_ok=True)
+    with alone_in(WORK):
+        yield unpacked_sdist()
+
+
+def unpacked_sdist() -> Path:
     succeed(
         sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", WORK / "sdist", ROOT
     )
@@ -95,10 +99,10 @@ def wheel(python: str | Path, source: Path, *, isolated: bool) -> Path:
     out, stamp = WORK / f"wheel-{name}", WORK / f"wheel-{name}.stamp"
     if not stamp.exists() or stamp.read_text() != fingerprint(source):
         shutil.rmtree(out, ignore_errors=True)
-        folder, options = WORK / "build" / ("isolated" if isolated else "shared"), []
-        if (
-            not isolated
-        ):  # the build tools are pure Python and come from the environment of the tests
+        folder = WORK / "build" / "wheels"
+        options: list[str] = []
+        if not isolated:
+            # The build tools are pure Python and come from the environment of the tests.
             tools = WORK / f"tools-{version}"
             succeed(python, "-m", "venv", "--clear", tools)
             (site,) = (tools / "lib").glob("python*/site-packages")
@@ -106,7 +110,12 @@ def wheel(python: str | Path, source: Path, *, isolated: bool) -> Path:
             origins = (str(find_spec(m).origin) for m in modules)
             folders = sorted({f"{Path(o).parents[1]}\n" for o in origins})
             (site / "tools.pth").write_text("".join(folders))
-            python, options = tools / "bin" / "python", ["--no-build-isolation"]
+            python = tools / "bin" / "python"
+            options = ["--no-build-isolation"]
+        # All of it once, then without what only the tests call: that would be compiled for every
+        # Python again, and takes longest.
+        hooks = "ON" if isolated else "OFF"
+        options += ["-C", f"cmake.define.ECGCORE_HOOKS={hooks}"]
         pip = [python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", out, *options]
         succeed(*pip, "-C", f"build-dir={folder}", source, env={"ECGCORE_CUDA": "off"})
         stamp.write_text(fingerprint(source))

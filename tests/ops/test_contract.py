@@ -274,6 +274,8 @@ def test_second_derivatives_match_finite_differences(op: str) -> None:
         assert torch.autograd.gradgradcheck(function, leaves, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.one_isa
+@pytest.mark.no_sanitizer
 @pytest.mark.parametrize("op", DIFFERENTIABLE)
 def test_the_reference_has_every_derivative(op: str) -> None:
     case = cases(op, "gradcheck")[-1]
