@@ -139,16 +139,17 @@ def sample_to(
     there = frozenset(begun.there)
     missing = [part for part in range(len(parts)) if part not in there]
     shown = progress and world.first
-    with _Bar(parts, drawing, begun, world.size, show=shown) as bar, termination_interrupts():
+    done = sum(len(parts.records(part)) for part in there)
+    with _Bar(drawing, done, world.size, show=shown) as bar, termination_interrupts():
         try:
             with evaluating(model):
                 for part in missing[world.rank :: world.size]:
                     x = _draw_part(drawing, parts.records(part), batch_size, bar)
                     parts.save(part, npy_order(x, drawing.leads))
-                    bar.finished()
             _with_the_others(lambda _: world.barrier(), None)
             if world.first:
                 _finish(parts, drawing, files)
+            bar.finish()
         except KeyboardInterrupt:
             kept = sum(len(parts.records(part)) for part in parts.there())
             raise KeyboardInterrupt(
@@ -190,6 +191,7 @@ def _begin(
     if before is not None and any_seed:
         settings = settings | {"seed": before.get("seed")}
     if before is not None and there:
+        # Before the model, whose kernels a length that is refused shall not lengthen.
         _compare(folder, before, settings)
     settings = settings | {"model": _fingerprint(drawing)}
     if before is not None and there:
@@ -290,17 +292,14 @@ def _with_the_others(act: Callable[[T], T], value: T) -> T:
 
 
 class _Bar:
-    """How much of a run is done, in records."""
+    """How much of a run is done, in records; the other processes are taken to be as far."""
 
-    def __init__(
-        self, parts: Parts, drawing: Plan, begun: _Begun, processes: int, *, show: bool
-    ) -> None:
-        self._parts, self._evaluations = parts, drawing.evaluations
-        self._processes, self._show = processes, show
-        self._done = float(sum(len(parts.records(part)) for part in begun.there))
+    def __init__(self, drawing: Plan, done: int, processes: int, *, show: bool) -> None:
+        self._each = processes / drawing.evaluations
+        self._done, self._total, self._show = float(done), drawing.count, show
         self._bar = tqdm(
-            total=parts.count,
-            initial=self._done,
+            total=drawing.count,
+            initial=done,
             disable=not show,
             bar_format="{percentage:3.0f}%|{bar}| {n:.0f}/{total} records, {elapsed}<{remaining}",
         )
@@ -313,21 +312,11 @@ class _Bar:
 
     def step_of(self, records: int) -> Callable[[], None] | None:
         """To be called after each evaluation of so many records."""
-        if not self._show:
-            return None
-        each = records * self._processes / self._evaluations  # the others are as far, about
+        return (lambda: self._to(self._done + records * self._each)) if self._show else None
 
-        def step() -> None:
-            self._done = min(self._done + each, self._parts.count)
-            self._update()
+    def finish(self) -> None:
+        self._to(self._total)
 
-        return step
-
-    def finished(self) -> None:
-        """A part is written: count what is there, of all processes."""
-        if self._show:
-            self._done = float(sum(len(self._parts.records(p)) for p in self._parts.there()))
-            self._update()
-
-    def _update(self) -> None:
-        self._bar.update(max(0.0, self._done - self._bar.n))
+    def _to(self, done: float) -> None:
+        self._done = min(done, self._total)
+        self._bar.update(self._done - self._bar.n)
