@@ -75,39 +75,42 @@ py::dict terms(std::complex<double> x, std::complex<double> y, std::complex<doub
   return result;
 }
 
-// The inverse of I + k core at every node, (rank, rank, nodes); core (rank, rank, nodes).
-template <class R>
-ComplexArray inverse(double k, const ComplexArray& core) {
+// u at every node, (rank, nodes): u (I + k core) = k given or, as a column, (I + k core) u = k
+// given.
+template <class R, int kRank>
+ComplexArray solve(double k, const ComplexArray& core, const ComplexArray& given, bool column) {
   using T = typename RealTraits<R>::Scalar;
   constexpr int kWidth = RealTraits<R>::kWidth;
   const int64_t rank = core.shape(0);
   const py::ssize_t nodes = core.shape(2);
-  ComplexArray out({py::ssize_t{rank}, py::ssize_t{rank}, nodes});
-  std::vector<Complex<R>> in(rank * rank), found(rank * rank), work(2 * rank * rank);
+  ComplexArray out({py::ssize_t{rank}, nodes});
+  std::vector<Complex<R>> matrix(rank * rank), right(rank), inverse(rank * rank),
+      work(2 * rank * rank), u(rank);
   for (py::ssize_t begin = 0; begin < nodes; begin += kWidth) {
-    for (int64_t m = 0; m < rank * rank; ++m) {
+    const auto load = [&](const ComplexArray& from, int64_t row) {
       T re[kWidth], im[kWidth];
       for (int lane = 0; lane < kWidth; ++lane) {
         const py::ssize_t i = begin + lane < nodes ? begin + lane : nodes - 1;
-        re[lane] = static_cast<T>(core.data()[m * nodes + i].real());
-        im[lane] = static_cast<T>(core.data()[m * nodes + i].imag());
+        re[lane] = static_cast<T>(from.data()[row * nodes + i].real());
+        im[lane] = static_cast<T>(from.data()[row * nodes + i].imag());
       }
-      in[m] = {load_real<R>(re), load_real<R>(im)};
-    }
+      return Complex<R>{load_real<R>(re), load_real<R>(im)};
+    };
+    for (int64_t m = 0; m < rank * rank; ++m) matrix[m] = load(core, m);
+    for (int64_t r = 0; r < rank; ++r) right[r] = load(given, r);
     const R scale(static_cast<T>(k));
-    if (rank == 1) {
-      nplr_invert<1>(scale, in.data(), rank, rank, found.data(), work.data());
-    } else if (rank == 2) {
-      nplr_invert<2>(scale, in.data(), rank, rank, found.data(), work.data());
-    } else {
-      nplr_invert<0>(scale, in.data(), rank, rank, found.data(), work.data());
-    }
-    for (int64_t m = 0; m < rank * rank; ++m) {
+    nplr_invert<kRank>(scale, matrix.data(), rank, rank, inverse.data(), work.data());
+    const auto run = [&]<bool kColumn>() {
+      nplr_solve<kRank, kColumn>(scale, matrix.data(), rank, inverse.data(), rank, right.data(),
+                                 u.data(), work.data());
+    };
+    column ? run.template operator()<true>() : run.template operator()<false>();
+    for (int64_t r = 0; r < rank; ++r) {
       T re[kWidth], im[kWidth];
-      store_real(re, found[m].re);
-      store_real(im, found[m].im);
+      store_real(re, u[r].re);
+      store_real(im, u[r].im);
       for (int lane = 0; lane < kWidth && begin + lane < nodes; ++lane) {
-        out.mutable_data()[m * nodes + begin + lane] = {re[lane], im[lane]};
+        out.mutable_data()[r * nodes + begin + lane] = {re[lane], im[lane]};
       }
     }
   }
@@ -132,14 +135,24 @@ void bind_nplr(py::module_& m) {
       py::arg("x"), py::arg("y"), py::arg("a"), py::arg("dt"), py::arg("length"), py::arg("omega"),
       py::arg("g"), py::arg("precision"), py::arg("width"));
   m.def(
-      "nplr_inverse",
-      [](double k, const ComplexArray& core, const std::string& precision, int width) {
+      "nplr_solve",
+      [](double k, const ComplexArray& core, const ComplexArray& given, bool column,
+         const std::string& precision, int width) {
         if (core.ndim() != 3 || core.shape(0) != core.shape(1)) {
           throw std::invalid_argument("core must be (rank, rank, nodes)");
         }
-        return with_real(precision, width, [&]<class R>() { return inverse<R>(k, core); });
+        if (given.ndim() != 2 || given.shape(0) != core.shape(0) ||
+            given.shape(1) != core.shape(2)) {
+          throw std::invalid_argument("given must be (rank, nodes)");
+        }
+        return with_real(precision, width, [&]<class R>() {
+          if (core.shape(0) == 1) return solve<R, 1>(k, core, given, column);
+          if (core.shape(0) == 2) return solve<R, 2>(k, core, given, column);
+          return solve<R, 0>(k, core, given, column);
+        });
       },
-      py::arg("k"), py::arg("core"), py::arg("precision"), py::arg("width"));
+      py::arg("k"), py::arg("core"), py::arg("given"), py::arg("column"), py::arg("precision"),
+      py::arg("width"));
 }
 
 }  // namespace ecg::hooks

@@ -19,6 +19,8 @@ struct Backward {
   Feature<T, W> feature;
   Sums<T, W> sums;
   T* grad;                         // (S C, planes): the incoming gradient
+  Complex<R>* gamma;               // (S, graded): γ (1, −conj V) at one vector of nodes
+  Complex<R>* mixed;               // (R): rho_PC conj(γ) of one row
   T* grad_planes;                  // (products, 2, planes): gradients of the sums over q and p
   T* correlations;                 // (N, products, 2) packs: gradients of q and p
   T* sums_p;                       // (planes): Σ_v conj(gradient) Σ_n p D
@@ -36,6 +38,8 @@ struct Backward {
     feature.allocate(pieces, in.modes);
     sums.allocate(pieces, in, c_only ? sizes.q_only : sizes.all);
     grad = pieces.take(in.rows * in.channels * kPlanes);
+    gamma = pieces.template take_packs<R>(in.rows * graded.size());
+    mixed = pieces.template take_packs<R>(in.rank);
     grad_planes = pieces.take(2 * grad_products * kPlanes);
     correlations = pieces.take(in.modes * 2 * grad_products * W);
     grad_weights = pieces.take(in.modes * 2 * grad_products);
@@ -92,31 +96,19 @@ struct Backward {
   void woodbury(const NplrArgs<T>& in, T dt, int lane) {
     const NplrNode<R> node = feature.node(lane);
     sums.template couple<kRank>(in, node, dt, lane);
-    const int64_t rank = kRank > 0 ? kRank : in.rank, columns = sums.columns.size();
-    if (!c_only) {
-      nplr_product(R(dt) * node.c, sums.inverse, rank, sums.rho + in.rows * columns, columns,
-                   sums.V, rank, rank, in.channels);
-    }
-    const Complex<R> scale = R(dt) * conj(node.out);
+    const int64_t rank = kRank > 0 ? kRank : in.rank;
+    for (int64_t s = 0; s < in.rows; ++s) gamma_row<kRank>(in, node, dt, lane, s);
     Complex<R> sum_p{R(0), R(0)};
     for (int64_t i = 0; i < in.rows + rank; ++i) {
       for (int64_t j = 0; j < graded.size(); ++j) {
         Complex<R> g{R(0), R(0)};
-        // γ row i: that of B, or what U gathers of all of them; then column j alike with V.
-        const int64_t s_begin = i < in.rows ? i : 0, s_end = i < in.rows ? i + 1 : in.rows;
-        const int64_t c_begin = j < in.channels ? j : 0,
-                      c_end = j < in.channels ? j + 1 : in.channels;
-        for (int64_t s = s_begin; s < s_end; ++s) {
-          Complex<R> row{R(0), R(0)};
-          for (int64_t c = c_begin; c < c_end; ++c) {
-            const Complex<R> given =
-                Feature<T, W>::load(grad + (s * in.channels + c) * kPlanes + lane);
-            row += j < in.channels ? given
-                                   : -(conj(sums.V[(j - in.channels) * in.channels + c]) * given);
+        if (i < in.rows) {
+          g = gamma[i * graded.size() + j];
+        } else {
+          for (int64_t s = 0; s < in.rows; ++s) {
+            g -= conj(sums.U[s * rank + i - in.rows]) * gamma[s * graded.size() + j];
           }
-          g += i < in.rows ? row : -(conj(sums.U[s * rank + i - in.rows]) * row);
         }
-        g = scale * g;
         const int64_t v = i * graded.size() + j;
         T* to = grad_planes + 2 * v * kPlanes + lane;
         Feature<T, W>::store(nplr_sum_dq(node, g), to);
@@ -127,6 +119,26 @@ struct Backward {
       }
     }
     if (modes_wanted) Feature<T, W>::store(sum_p, sums_p + lane);
+  }
+
+  // Row s of γ (1, −conj V). −γ conj(V) = −conj(V conj γ) takes one solve for all channels.
+  template <int kRank>
+  void gamma_row(const NplrArgs<T>& in, NplrNode<R> node, T dt, int lane, int64_t s) {
+    const int64_t rank = kRank > 0 ? kRank : in.rank, columns = sums.columns.size();
+    const Complex<R> scale = R(dt) * conj(node.out);
+    Complex<R>* row = gamma + s * graded.size();
+    for (int64_t c = 0; c < in.channels; ++c) {
+      row[c] = scale * Feature<T, W>::load(grad + (s * in.channels + c) * kPlanes + lane);
+    }
+    if (c_only) return;
+    for (int64_t r = 0; r < rank; ++r) {
+      const Complex<R>* rho_p = sums.rho + (in.rows + r) * columns;
+      mixed[r] = {R(0), R(0)};
+      for (int64_t c = 0; c < in.channels; ++c) mixed[r] += rho_p[c] * conj(row[c]);
+    }
+    Complex<R>* tail = row + in.channels;
+    sums.template solve<kRank, true>(in, R(dt) * node.c, mixed, tail);
+    for (int64_t r = 0; r < rank; ++r) tail[r] = -conj(tail[r]);
   }
 
   // Through D: gradients of a and b of every mode. Returns what the nodes say of dt. The gradient

@@ -25,6 +25,11 @@ class Pieces {
     used_ += (count + kLine - 1) / kLine * kLine;
     return piece;
   }
+  // Complex numbers of R, a pack of T.
+  template <class R>
+  Complex<R>* take_packs(int64_t count) {
+    return reinterpret_cast<Complex<R>*>(take(count * (sizeof(Complex<R>) / sizeof(T))));
+  }
   int64_t used() const { return used_; }
 
  private:
@@ -148,22 +153,18 @@ struct Sums {
   T* vectors;  // (1 + columns, 2, N): a row of the table, and all columns, split
   T* weights;  // (products, 2, N): q and p
   T* planes;   // (products, 2, planes): sums over q, over p
-  Complex<R>*rho, *inverse, *U, *V, *work;
+  Complex<R>*rho, *inverse, *U, *work;
 
   void allocate(Pieces<T>& pieces, const NplrArgs<T>& args, Columns range) {
-    const auto packs = [&](int64_t complex_count) {
-      return reinterpret_cast<Complex<R>*>(pieces.take(complex_count * 2 * W));
-    };
     columns = range;
     products = (args.rows + args.rank) * range.size();
     vectors = pieces.take(args.modes * 2 * (range.size() + 1));
     weights = pieces.take(args.modes * products * 2);
     planes = pieces.take(products * 2 * kPlanes);
-    rho = packs(products);
-    inverse = packs(args.rank * args.rank);
-    U = packs(args.rows * args.rank);
-    V = packs(args.rank * args.channels);
-    work = packs(2 * args.rank * args.rank);
+    rho = pieces.template take_packs<R>(products);
+    inverse = pieces.template take_packs<R>(args.rank * args.rank);
+    U = pieces.template take_packs<R>(args.rows * args.rank);
+    work = pieces.template take_packs<R>(2 * args.rank * args.rank);
   }
 
   void load_weights(const NplrArgs<T>& args, const Feature<T, W>& feature, int64_t h) {
@@ -213,7 +214,18 @@ struct Sums {
     const R k = R(dt) * node.c;
     nplr_invert<kRank>(k, rho + args.rows * columns.size() + q, columns.size(), rank, inverse,
                        work);
-    nplr_product(k, rho + q, columns.size(), inverse, rank, U, args.rows, rank, rank);
+    for (int64_t s = 0; s < args.rows; ++s) {
+      const Complex<R>* row = rho + s * columns.size() + q;
+      solve<kRank, false>(args, k, row, U + s * rank);
+    }
+  }
+
+  // nplr_solve with the matrix that couple left behind.
+  template <int kRank, bool kColumn>
+  void solve(const NplrArgs<T>& args, R k, const Complex<R>* given, Complex<R>* u) {
+    const int64_t q = args.channels - columns.begin;
+    nplr_solve<kRank, kColumn>(k, rho + args.rows * columns.size() + q, columns.size(), inverse,
+                               args.rank, given, u, work);
   }
 };
 

@@ -192,8 +192,7 @@ ECG_HD R nplr_node_ddt(NplrNode<R> node, Complex<R> sum_p, Complex<R> along) {
 // The gradient of rho is then the outer product (1, −conj U) γ (1, −conj V), γ = dt conj(out) g.
 
 // inverse (rank, rank) of I + k core, core given with a row stride. `work` holds 2 rank² numbers,
-// used from rank 2 on. Elimination, not a determinant: its errors are those of a matrix next to
-// this one, which U and V share, and the spectrum hardly moves.
+// used from rank 2 on.
 template <int kRank, class R>
 ECG_HD void nplr_invert(R k, const Complex<R>* core, int64_t stride, int64_t rank_,
                         Complex<R>* inverse, Complex<R>* work) {
@@ -236,19 +235,30 @@ ECG_HD void nplr_invert(R k, const Complex<R>* core, int64_t stride, int64_t ran
   }
 }
 
-// out (rows, columns) = k left (rows, inner) right (inner, columns), each with its row stride.
-template <class R>
-ECG_HD void nplr_product(R k, const Complex<R>* left, int64_t left_stride, const Complex<R>* right,
-                         int64_t right_stride, Complex<R>* out, int64_t rows, int64_t inner,
-                         int64_t columns) {
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = 0; j < columns; ++j) {
-      Complex<R> sum{R(0), R(0)};
-      for (int64_t m = 0; m < inner; ++m) {
-        sum += left[i * left_stride + m] * right[m * right_stride + j];
-      }
-      out[i * columns + j] = k * sum;
+// One row u of U, u (I + k core) = k given, or, with kColumn, one column u of V, (I + k core) u =
+// k given. `rest` holds rank numbers, used from rank 2 on.
+//
+// What a product with a rounded inverse misses grows with the condition number, and the difference
+// in the spectrum shows it. One step of refinement makes it as good as elimination (Skeel 1980).
+template <int kRank, bool kColumn, class R>
+ECG_HD void nplr_solve(R k, const Complex<R>* core, int64_t stride, const Complex<R>* inverse,
+                       int64_t rank_, const Complex<R>* given, Complex<R>* u, Complex<R>* rest) {
+  const int64_t rank = kRank > 0 ? kRank : rank_;
+  // Entry r of x matrix, or of matrix x.
+  const auto product = [&](const Complex<R>* x, const Complex<R>* matrix, int64_t width,
+                           int64_t r) {
+    Complex<R> sum{R(0), R(0)};
+    for (int64_t i = 0; i < rank; ++i) {
+      sum += x[i] * matrix[kColumn ? r * width + i : i * width + r];
     }
+    return sum;
+  };
+  for (int64_t r = 0; r < rank; ++r) u[r] = k * product(given, inverse, rank, r);
+  if constexpr (kRank != 1) {
+    for (int64_t r = 0; r < rank; ++r) {
+      rest[r] = k * (given[r] - product(u, core, stride, r)) - u[r];
+    }
+    for (int64_t r = 0; r < rank; ++r) u[r] += product(rest, inverse, rank, r);
   }
 }
 

@@ -202,60 +202,55 @@ struct NplrSums {
   }
 };
 
-// The rank x rank part of one node: the inverse of I + k rho_PQ, and products with it. From rank 3
-// on the small matrices of a thread lie in scratch memory, up to there in registers.
+// The rank x rank part of one node: rows of U and columns of V. From rank 3 on the small matrices
+// and vectors of a thread lie in scratch memory, up to there in registers.
 template <class T, int kRank>
 class NplrCore {
  public:
   // Complex numbers of scratch one thread needs.
-  static ECG_HD int64_t scratch(int64_t rank) { return kRank > 0 ? 0 : 4 * rank * rank; }
+  static ECG_HD int64_t scratch(int64_t rank) { return kRank > 0 ? 0 : count(rank); }
 
   template <class Rho>
   ECG_HD NplrCore(T k, const Rho& pq, int64_t rank, Complex<T>* memory)
-      : rank_(rank), memory_(memory) {
-    Complex<T>* core = inverse() + size() * size();
+      : k_(k), rank_(rank), memory_(memory) {
     for (int64_t i = 0; i < size(); ++i) {
-      for (int64_t j = 0; j < size(); ++j) core[i * size() + j] = pq(i, j);
+      for (int64_t j = 0; j < size(); ++j) core()[i * size() + j] = pq(i, j);
     }
-    nplr_invert<kRank>(k, core, size(), size(), inverse(), core + size() * size());
+    nplr_invert<kRank>(k_, core(), size(), size(), inverse(), work());
   }
 
   ECG_HD int64_t size() const { return kRank > 0 ? kRank : rank_; }
 
-  // Entry r of (row vector of rho) inverse, and of inverse (column vector of rho).
+  // k row (I + k rho_PQ)^-1 and k (I + k rho_PQ)^-1 column; each is valid until its next call.
   template <class Row>
-  ECG_HD Complex<T> left(const Row& row, int64_t r) {
-    return sum([&](int64_t i, int64_t at) { return row(i) * inverse()[i * size() + at]; }, r);
+  ECG_HD const Complex<T>* left(const Row& row) {
+    return solve<false>(row, vectors() + size());
   }
   template <class Column>
-  ECG_HD Complex<T> right(const Column& column, int64_t r) {
-    return sum([&](int64_t i, int64_t at) { return inverse()[at * size() + i] * column(i); }, r);
+  ECG_HD const Complex<T>* right(const Column& column) {
+    return solve<true>(column, vectors() + 2 * size());
   }
 
  private:
-  ECG_HD Complex<T>* inverse() { return kRank > 0 ? local_ : memory_; }
+  static constexpr ECG_HD int64_t count(int64_t rank) { return 4 * rank * rank + 3 * rank; }
 
-  // Σ_i term(i, r). With a constant rank, r is compared with constants, not used as an index: that
-  // would put the matrix into local memory.
-  template <class Term>
-  ECG_HD Complex<T> sum(const Term& term, int64_t r) {
-    Complex<T> out{T(0), T(0)};
-    if constexpr (kRank > 0) {
-      ECG_UNROLL
-      for (int at = 0; at < kRank; ++at) {
-        if (at != r) continue;
-        ECG_UNROLL
-        for (int i = 0; i < kRank; ++i) out += term(i, at);
-      }
-    } else {
-      for (int64_t i = 0; i < rank_; ++i) out += term(i, r);
-    }
-    return out;
+  ECG_HD Complex<T>* inverse() { return kRank > 0 ? local_ : memory_; }
+  ECG_HD Complex<T>* core() { return inverse() + size() * size(); }
+  ECG_HD Complex<T>* work() { return core() + size() * size(); }
+  // What is given, u and v.
+  ECG_HD Complex<T>* vectors() { return work() + 2 * size() * size(); }
+
+  template <bool kColumn, class Given>
+  ECG_HD const Complex<T>* solve(const Given& given, Complex<T>* to) {
+    for (int64_t r = 0; r < size(); ++r) vectors()[r] = given(r);
+    nplr_solve<kRank, kColumn>(k_, core(), size(), inverse(), size(), vectors(), to, work());
+    return to;
   }
 
+  T k_;
   int64_t rank_;
   Complex<T>* memory_;
-  Complex<T> local_[kRank > 0 ? 4 * kRank * kRank : 1];
+  Complex<T> local_[kRank > 0 ? count(kRank) : 1];
 };
 
 // The spectrum from a whole table rho ((S + R)(C + R), H, F), a thread one (feature, node).
@@ -282,16 +277,15 @@ struct NplrWoodbury {
         return load_complex(rho, (i * (C + args.rank) + j) * args.features * args.node_count + at);
       };
       const NplrNode<T> node = view.node(f);
-      const T dt = args.dt[h], k = dt * node.c;
+      const T dt = args.dt[h];
       NplrCore<T, kRank> core(
-          k, [&](int64_t i, int64_t j) { return sum(S + i, C + j); }, args.rank,
+          dt * node.c, [&](int64_t i, int64_t j) { return sum(S + i, C + j); }, args.rank,
           reinterpret_cast<Complex<T>*>(scratch) + at * NplrCore<T, kRank>::scratch(args.rank));
       for (int64_t s = 0; s < S; ++s) {
+        const Complex<T>* U = core.left([&](int64_t r) { return sum(s, C + r); });
         for (int64_t c = 0; c < C; ++c) {
           Complex<T> bracket = sum(s, c);
-          for (int64_t r = 0; r < core.size(); ++r) {
-            bracket -= (k * core.left([&](int64_t i) { return sum(s, C + i); }, r)) * sum(S + r, c);
-          }
+          for (int64_t r = 0; r < core.size(); ++r) bracket -= U[r] * sum(S + r, c);
           store_complex(args.spectrum, (s * C + c) * args.features * args.node_count + at,
                         dt * (node.out * bracket));
         }

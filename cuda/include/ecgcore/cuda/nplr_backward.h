@@ -102,37 +102,38 @@ struct NplrWoodburyBackward {
         return load_complex(rho, (i * summed.columns + j - summed.begin) * plane + at);
       };
       const NplrNode<T> node = view.node(f);
-      const T dt = args.dt[h], k = dt * node.c;
+      const T dt = args.dt[h];
       NplrCore<T, kRank> core(
-          k, [&](int64_t i, int64_t j) { return sum(S + i, C + j); }, args.rank,
+          dt * node.c, [&](int64_t i, int64_t j) { return sum(S + i, C + j); }, args.rank,
           reinterpret_cast<Complex<T>*>(small) + at * NplrCore<T, kRank>::scratch(args.rank));
-      const auto minus_conj_U = [&](int64_t s, int64_t r) {
-        return -conj(k * core.left([&](int64_t i) { return sum(s, C + i); }, r));
-      };
-      const auto minus_conj_V = [&](int64_t r, int64_t c) {
-        return -conj(k * core.right([&](int64_t i) { return sum(S + i, c); }, r));
-      };
       const Complex<T> scale = dt * conj(node.out);
-      const auto gamma = [&](int64_t s, int64_t c) {
-        return scale * load_complex(grad, (s * C + c) * plane + at);
-      };
-      // Row s of γ (1, −conj V), column j.
-      const auto row_of = [&](int64_t s, int64_t j) {
-        if (j < C) return gamma(s, j);
-        Complex<T> out{T(0), T(0)};
-        for (int64_t c = 0; c < C; ++c) out += gamma(s, c) * minus_conj_V(j - C, c);
-        return out;
-      };
-      for (int64_t i = 0; i < graded.rows; ++i) {
-        for (int64_t j = 0; j < graded.columns; ++j) {
-          Complex<T> g{T(0), T(0)};
-          if (i < S) {
-            g = row_of(i, j);
-          } else {
-            for (int64_t s = 0; s < S; ++s) g += minus_conj_U(s, i - S) * row_of(s, j);
+      for (int64_t v = 0; S == 0 && v < graded.count(); ++v) {
+        store_complex(grad_rho, v * plane + at, Complex<T>{T(0), T(0)});
+      }
+      for (int64_t s = 0; s < S; ++s) {
+        const auto gamma = [&](int64_t c) {
+          return scale * load_complex(grad, (s * C + c) * plane + at);
+        };
+        const Complex<T>* U = core.left([&](int64_t r) { return sum(s, C + r); });
+        // Entry j of row s of γ (1, −conj V), and its part of the rows below.
+        const auto store = [&](int64_t j, Complex<T> entry) {
+          store_complex(grad_rho, (s * graded.columns + j) * plane + at, entry);
+          for (int64_t r = 0; r < core.size(); ++r) {
+            const int64_t below = ((S + r) * graded.columns + j) * plane + at;
+            Complex<T> g{T(0), T(0)};
+            if (s > 0) g = load_complex(grad_rho, below);
+            store_complex(grad_rho, below, g - conj(U[r]) * entry);
           }
-          store_complex(grad_rho, (i * graded.columns + j) * plane + at, g);
-        }
+        };
+        for (int64_t c = 0; c < C; ++c) store(c, gamma(c));
+        if (graded.columns == C) continue;
+        // −γ conj(V) = −conj(V conj γ) takes one solve for all channels.
+        const Complex<T>* mixed = core.right([&](int64_t r) {
+          Complex<T> out{T(0), T(0)};
+          for (int64_t c = 0; c < C; ++c) out += sum(S + r, c) * conj(gamma(c));
+          return out;
+        });
+        for (int64_t r = 0; r < core.size(); ++r) store(C + r, -conj(mixed[r]));
       }
     });
   }

@@ -101,6 +101,7 @@ _NPLR = (
     _nplr(3, 7, 37, note="odd everything"),
     _nplr(3, 7, 64, rank=2, channels=2, tied=True),
     _nplr(3, 32, 64, "quick", rank=3, rows=3, channels=2),
+    _nplr(3, 8, 46, rank=3, rows=2, channels=3, explicit_q=True, note="a system of condition 84"),
     _nplr(3, 7, 129, rank=2, rows=3, explicit_q=True),
     _nplr(3, 7, 64, omega=True, rank=2, rows=3),
     _nplr(3, 32, 129, omega=True, tied=True),
