@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ecgcore import ops
 from ecgcore.nn import time_major
-from ecgcore.nn.spectrum_cache import SpectrumCache
+from ecgcore.nn.parameter_cache import ParameterCache
 from ecgcore.nn.unused import LeavesOut
 from ecgcore.nn.weight_norm import WeightNormed
 from ecgcore.ops.upsample_conv1d import phase_weights, reach_of
@@ -75,7 +75,7 @@ class Conv1d(nn.Conv1d):
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding)
-        self._cache = SpectrumCache()
+        self._cache = ParameterCache[Tensor]()
 
     def forward(self, x: Tensor) -> Tensor:
         if not time_major.serves(self, x):
@@ -105,7 +105,7 @@ class UpsampleConv1d(LeavesOut):
         self.scale = scale
         self.conv1d = nn.Conv1d(in_channels, out_channels, kernel_size)
         self.leave_out("Conv1dTrans", nn.ConvTranspose1d(in_channels, out_channels, kernel_size))
-        self._cache = SpectrumCache()
+        self._cache = ParameterCache[Tensor]()
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias, scale = self.conv1d.weight, self.conv1d.bias, self.scale

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ecgcore import ops
 from ecgcore.nn import time_major
-from ecgcore.nn.spectrum_cache import SpectrumCache
+from ecgcore.nn.parameter_cache import ParameterCache
 
 
 class ConditionalBatchNorm1d(nn.Module):
@@ -33,7 +33,7 @@ class ConditionalBatchNorm1d(nn.Module):
                 raise ValueError(f"ConditionalBatchNorm1d: {name} must be at least 1, got {value}")
         self.num_features, self.num_classes = num_features, num_classes
         self.activation = activation
-        self._cache = SpectrumCache()
+        self._cache = ParameterCache[Tensor]()
         self.bn = nn.BatchNorm1d(num_features, affine=False)  # holds the running statistics
         self.embed = nn.Embedding(num_classes, 2 * num_features)
         nn.init.normal_(self.embed.weight[:, :num_features].detach(), 1.0, 0.02)
