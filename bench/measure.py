@@ -172,16 +172,30 @@ def slope(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 
 @dataclass
 class Series:
-    """A call at several sizes, all else equal: ``make(size)`` gives the call."""
+    """A call at several sizes, all else equal: ``make(size)`` gives the call, ``least`` is one with
+    all but nothing to do."""
 
     name: str
     sizes: tuple[int, ...]
     make: Callable[[int], Callable[[], Tensor]]
+    least: Callable[[], Tensor]
 
 
-def slope_of(series: Series, rounds: int, device: str) -> float:
+@dataclass
+class Scaling:
+    """Median times of a series; ``fixed`` is the share of the call itself, and of starting threads,
+    in the shortest of them."""
+
+    name: str
+    slope: float
+    fixed: float
+    sizes: tuple[int, ...]
+    ms: list[float]
+
+
+def scaling(series: Series, rounds: int, device: str) -> Scaling:
     """Slope of the series' time, from medians of interleaved rounds."""
-    runs = [series.make(size) for size in series.sizes]
+    runs = [series.least, *(series.make(size) for size in series.sizes)]
     times: list[list[float]] = [[] for _ in runs]
     with torch.no_grad():
         for _ in range(rounds + 2):
@@ -191,4 +205,11 @@ def slope_of(series: Series, rounds: int, device: str) -> float:
                 run()
                 _synchronize(device)
                 record.append(time.perf_counter() - start)
-    return slope(series.sizes, [statistics.median(t[2:]) for t in times])
+    least, *seconds = (statistics.median(t[2:]) for t in times)
+    return Scaling(
+        series.name,
+        slope(series.sizes, seconds),
+        least / min(seconds),
+        series.sizes,
+        [1e3 * s for s in seconds],
+    )

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 import ecgcore
-from measure import Measured, measure, slope_of
+from measure import Measured, measure, scaling
 from rows import OPS, rows, series
 
 
@@ -88,10 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(", ".join(f"{k} {v}" for k, v in stamp.items()), file=sys.stderr)
     report: dict[str, Any] = {"environment": stamp}
     if arguments.scaling:
-        report["slopes"] = {}
+        report["scaling"] = []
         for one in series(arguments.op, arguments.device):
-            value = report["slopes"][one.name] = slope_of(one, rounds, arguments.device)
-            print(f"{one.name}: {value:.2f}", flush=True)
+            found = scaling(one, rounds, arguments.device)
+            report["scaling"].append(asdict(found))
+            times = ", ".join(
+                f"{size}: {ms:.3g} ms" for size, ms in zip(found.sizes, found.ms, strict=True)
+            )
+            print(f"{one.name}: {found.slope:.2f} ({times}; fixed {found.fixed:.0%})", flush=True)
     else:
         measured: list[Measured] = []
         keops = not arguments.no_keops

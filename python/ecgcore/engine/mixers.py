@@ -2,7 +2,8 @@
 
 A mixer takes ``x (B, L, F)`` and writes ``out``: what its layer makes of ``x``, plus ``shift`` per
 record, or with ``gate`` ``tanh`` of one half of that times the sigmoid of the other,
-``(B, L, F/2)``. Intermediate rows live in the workspace.
+``(B, L, F/2)``. ``out`` may be ``x``. Intermediate rows live in the workspace, where rows that are
+done with serve again.
 """
 
 from __future__ import annotations
@@ -177,9 +178,7 @@ class FeedForward:
         if self.activate is not None:
             self.activate(hidden)
         if self.norm is not None:
-            normed = work.rows("normed", self.hidden)
-            self.norm(hidden, normed)
-            hidden = normed
+            self.norm(hidden, hidden)
         self.second(hidden, out, work)
 
 
@@ -217,13 +216,12 @@ class SpadeMixer(Mixer):
         F = x.shape[2]
         seen = self._seen(0, x, work)
         mixed = self._mix(seen, work)
-        middle, fed = work.rows("middle", F), work.rows("fed", F)
+        middle, fed = work.rows("middle", F), work.rows("attended", F)
         self.behind[0](mixed, middle, x)
         self.feed_forward(self._seen(1, middle, work), fed, work)
         residual = middle
         if self.w_resid is not None:
-            residual = work.rows("weighed", F)
-            torch.mul(middle, self.w_resid, out=residual)
+            residual.mul_(self.w_resid)
         self.behind[1](fed, out, residual, shift=shift, gate=gate)
 
     def _seen(self, part: int, x: Tensor, work: Workspace) -> Tensor:
@@ -241,20 +239,17 @@ class SpadeMixer(Mixer):
             self.convolve(x, whole)
         self.attend(whole if self.combine == "stack" else x, local, work)
         if self.attn_norm is not None:
-            scaled = work.rows("scaled", F)
-            self.attn_norm(local, scaled)
-            local = scaled
+            self.attn_norm(local, local)
         if self.combine == "add":
-            mixed = work.rows("mixed", F)
-            self.global_norm(whole, mixed, scale=self.share)
-            self.local_norm(local, mixed, scale=1.0 - self.share, accumulate=True)
-            return mixed
+            self.global_norm(whole, whole, scale=self.share)
+            self.local_norm(local, whole, scale=1.0 - self.share, accumulate=True)
+            return whole
         if self.aggregate is not None:
-            both, mixed = work.rows("both", 2 * F), work.rows("mixed", F)
+            both = work.rows("both", 2 * F)
             self.global_norm(whole, both[..., :F])
             self.local_norm(local, both[..., F:])
-            self.aggregate(both, mixed, work)
-            return mixed
+            self.aggregate(both, whole, work)
+            return whole
         return local
 
 

@@ -64,15 +64,14 @@ class BlockPlan:
     ) -> None:
         """Moves the stream on; ``next_step (1, R)`` is the next block's vector of the step."""
         work = stream.work
-        h, mixed = work.rows("h", self.width), work.rows("mixed_once", self.width)
+        h, gated = work.rows("h", self.width), work.rows("gated", self.width // 2)
         self.conv(stream.neighbours, h, work)
-        self.first(h, mixed, work, shift=label)
-        gated = work.rows("gated", self.width // 2)
-        self.second(mixed, gated, work, gate=True)
+        self.first(h, h, work, shift=label)
+        self.second(h, gated, work, gate=True)
         if self.last:
             self.out(gated, stream.skip, work, accumulate=not first)
             return
-        rs = work.rows("rs", self.outputs)
+        rs = work.rows("mapped", self.outputs)  # nobody needs the second mixer's any more
         self.out(gated, rs, work)
         ops.residual_update(
             rs, stream.x, stream.skip, padded=stream.padded, step=next_step, first=first
@@ -164,7 +163,7 @@ class PlanEvaluation:
         for n, block in enumerate(plan.blocks):
             next_step = None if block.last else self.step[:, n + 1]
             block(stream, self.labels[n], next_step, first=n == 0)
-        hidden = stream.work.rows("last", plan.skip_channels)
+        hidden = stream.work.rows("gated", plan.skip_channels)
         plan.middle(stream.skip, hidden, stream.work, relu=True)
         plan.leave(hidden, self.outward, stream.work)
         self.eps.copy_(self.outward.transpose(1, 2))

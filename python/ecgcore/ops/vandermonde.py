@@ -119,15 +119,18 @@ def _modes(op: str, v: Tensor, log_x: Tensor) -> None:
 
 def _broadcast(op: str, **operands: Tensor) -> torch.Size:
     """The common leading shape of the operands."""
+    shapes = [x.shape[:-1] for x in operands.values()]
+    if all(shape == shapes[0] for shape in shapes):  # broadcast_shapes takes 15 us to say so
+        return shapes[0]
     try:
-        return torch.broadcast_shapes(*(x.shape[:-1] for x in operands.values()))
+        return torch.broadcast_shapes(*shapes)
     except RuntimeError:
         *names, last = operands
-        *shapes, end = (str(tuple(x.shape)) for x in operands.values())
+        *given, end = (str(tuple(x.shape)) for x in operands.values())
         _shared.fail(
             op,
             f"leading dimensions of {', '.join(names)} and {last} must broadcast, "
-            f"got {', '.join(shapes)} and {end}",
+            f"got {', '.join(given)} and {end}",
         )
 
 
