@@ -52,8 +52,10 @@ void bind_all(py::module_& m) {
   bind_local_attention(m);
   bind_nplr(m);
   bind_phase_shuffle(m);
+  bind_philox(m);
   bind_residual_update(m);
   bind_s4_conv(m);
+  bind_s4_conv_rows(m);
   bind_ssm_step(m);
   bind_vandermonde(m);
 }

@@ -11,6 +11,7 @@
 #include "ops/nplr.h"
 #include "ops/packed_linear.h"
 #include "ops/phase_shuffle.h"
+#include "ops/philox.h"
 #include "ops/residual_update.h"
 #include "ops/s4_conv.h"
 #include "ops/s4_conv_rows.h"
@@ -71,6 +72,11 @@ void register_operators() {
                                                   "eps", "gate", "scale", "accumulate"});
   ops.def<residual_update<Cpu>>("residual_update", {"rs", "step", "x", "skip", "padded", "first"});
 
+  ops.def<philox_normal<Cpu>>("philox_normal",
+                              {"records", "seed_low", "seed_high", "draw", "out"});
+  ops.def<philox_uniform<Cpu>>("philox_uniform",
+                               {"records", "seed_low", "seed_high", "draw", "out"});
+
   static Library cpu = Library::kernels("ecgcore", Cpu::kKey);
   cpu.impl<cauchy<Cpu>>("cauchy");
   cpu.impl<cauchy_backward<Cpu>>("cauchy_backward");
@@ -97,6 +103,8 @@ void register_operators() {
   cpu.impl<phase_shuffle_adjoint<Cpu>>("phase_shuffle_adjoint");
   cpu.impl<conditional_batch_norm<Cpu>>("conditional_batch_norm");
   cpu.impl<conditional_batch_norm_backward<Cpu>>("conditional_batch_norm_backward");
+  cpu.impl<philox_normal<Cpu>>("philox_normal");
+  cpu.impl<philox_uniform<Cpu>>("philox_uniform");
   cpu.impl<packed_linear<Cpu>>("packed_linear");
   cpu.impl<add_layer_norm<Cpu>>("add_layer_norm");
   cpu.impl<residual_update<Cpu>>("residual_update");

@@ -11,8 +11,10 @@
 #include "local_attention.h"
 #include "nplr.h"
 #include "phase_shuffle.h"
+#include "philox.h"
 #include "residual_update.h"
 #include "s4_conv.h"
+#include "s4_conv_rows.h"
 #include "ssm_step.h"
 #include "torch/register.h"
 #include "vandermonde.h"
@@ -37,6 +39,8 @@ void register_cuda_kernels() {
   add<nplr_kernel_backward<Cuda>>(cuda, "nplr_kernel_backward");
   add<phase_shuffle<Cuda>>(cuda, "phase_shuffle");
   add<phase_shuffle_adjoint<Cuda>>(cuda, "phase_shuffle_adjoint");
+  add<philox_normal<Cuda>>(cuda, "philox_normal");
+  add<philox_uniform<Cuda>>(cuda, "philox_uniform");
   add<conditional_batch_norm<Cuda>>(cuda, "conditional_batch_norm");
   add<conditional_batch_norm_backward<Cuda>>(cuda, "conditional_batch_norm_backward");
   add<local_attention<Cuda>>(cuda, "local_attention");
@@ -44,6 +48,8 @@ void register_cuda_kernels() {
   add<local_attention_backward<Cuda>>(cuda, "local_attention_backward");
   add<s4_conv<Cuda>>(cuda, "s4_conv");
   add<s4_conv_backward<Cuda>>(cuda, "s4_conv_backward");
+  add<s4_conv_table<Cuda>>(cuda, "s4_conv_table");
+  add<s4_conv_rows<Cuda>>(cuda, "s4_conv_rows");
   add<ssm_step<Cuda>>(cuda, "ssm_step");
   add<ssm_step_backward<Cuda>>(cuda, "ssm_step_backward");
   add<vandermonde<Cuda>>(cuda, "vandermonde");

@@ -40,16 +40,7 @@ class RecordNoise:
     def into(self, out: Tensor, draw: Tensor) -> None:
         """Fill ``out (B, channels, L)`` with the draw whose number is in ``draw``, int64 ``(1,)``
         on the same device."""
-        out.copy_(
-            random.normal(
-                out.shape[1:],
-                seed=self.seed,
-                records=self.records,
-                draw=int(draw),
-                device=out.device,
-                dtype=out.dtype,
-            )
-        )
+        random.normal_into(out, seed=self.seed, records=self.records, draw=draw)
 
 
 def host_noise(

@@ -11,6 +11,7 @@ from ecgcore.ops.local_attention import local_attention, local_attention_into
 from ecgcore.ops.nplr import nplr_kernel, nplr_spectrum
 from ecgcore.ops.packed_linear import pack_linear, packed_linear
 from ecgcore.ops.phase_shuffle import phase_shuffle
+from ecgcore.ops.philox import philox_normal, philox_uniform
 from ecgcore.ops.residual_update import residual_update
 from ecgcore.ops.s4_conv import s4_conv
 from ecgcore.ops.s4_conv_rows import s4_conv_rows, s4_conv_table
@@ -30,6 +31,8 @@ __all__ = [
     "pack_linear",
     "packed_linear",
     "phase_shuffle",
+    "philox_normal",
+    "philox_uniform",
     "reference",
     "residual_update",
     "s4_conv",

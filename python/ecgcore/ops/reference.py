@@ -13,6 +13,8 @@ from ecgcore.ops.nplr import nplr_kernel_reference as nplr_kernel
 from ecgcore.ops.nplr import nplr_spectrum_reference as nplr_spectrum
 from ecgcore.ops.packed_linear import packed_linear_reference as packed_linear
 from ecgcore.ops.phase_shuffle import phase_shuffle_reference as phase_shuffle
+from ecgcore.ops.philox import philox_normal_reference as philox_normal
+from ecgcore.ops.philox import philox_uniform_reference as philox_uniform
 from ecgcore.ops.residual_update import residual_update_reference as residual_update
 from ecgcore.ops.s4_conv import s4_conv_reference as s4_conv
 from ecgcore.ops.s4_conv_rows import s4_conv_rows_reference as s4_conv_rows
@@ -32,6 +34,8 @@ __all__ = [
     "nplr_spectrum",
     "packed_linear",
     "phase_shuffle",
+    "philox_normal",
+    "philox_uniform",
     "residual_update",
     "s4_conv",
     "s4_conv_rows",
