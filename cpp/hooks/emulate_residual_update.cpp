@@ -24,9 +24,9 @@ void bind(py::module_& m) {
          padded ? moved.mutable_data() + residual : nullptr, rs.shape(0), length, residual, skipped,
          length * rs.shape(2), rs.shape(2), length * residual, residual, length * skipped, skipped,
          (length + 2) * residual, residual, step && step->shape(0) > 1 ? residual : 0, first}}));
-    // make_tuple's type names its elements in pybind11 3.1.
-    return padded ? py::tuple(py::make_tuple(state, sum, moved))
-                  : py::tuple(py::make_tuple(state, sum));
+    py::tuple found = py::make_tuple(state, sum);
+    if (padded) found = py::make_tuple(state, sum, moved);
+    return found;
   });
 }
 
