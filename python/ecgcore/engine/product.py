@@ -84,14 +84,15 @@ class TorchProduct(Product):
         else:
             product = work.rows("product", N, self.weight.dtype).flatten(0, 1)
             torch.mm(x, self.weight, out=product)
+            # Sums of tensors of one dtype: torch makes copies to add others.
             if accumulate:
-                y.add_(product)
-                if self.bias is not None:
-                    y.add_(self.bias)
-            elif self.bias is not None:
-                torch.add(product, self.bias, out=y)
+                wide = work.rows("wide", N).flatten(0, 1)
+                wide.copy_(product)
+                y.add_(wide)
             else:
                 y.copy_(product)
+            if self.bias is not None:
+                y.add_(self.bias)
         if relu:
             y.relu_()
 
