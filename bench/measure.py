@@ -195,17 +195,9 @@ class Scaling:
 
 def scaling(series: Series, rounds: int, device: str) -> Scaling:
     """Slope of the series' time, from medians of interleaved rounds."""
-    runs = [series.least, *(series.make(size) for size in series.sizes)]
-    times: list[list[float]] = [[] for _ in runs]
+    runs = {"least": series.least} | {str(size): series.make(size) for size in series.sizes}
     with torch.no_grad():
-        for _ in range(rounds + 2):
-            for run, record in zip(runs, times, strict=True):
-                _synchronize(device)
-                start = time.perf_counter()
-                run()
-                _synchronize(device)
-                record.append(time.perf_counter() - start)
-    least, *seconds = (statistics.median(t[2:]) for t in times)
+        least, *seconds = interleaved(runs, rounds, device).values()
     return Scaling(
         series.name,
         slope(series.sizes, seconds),

@@ -81,6 +81,8 @@ REGISTERS_FROM_100 = REGISTERS | {
     "LocalAttentionBackwardKeys": (255, 255),
     "LocalAttentionBackwardBias": (248, 248),
     "NplrForward": (72, 168),
+    "NplrWoodbury": (128, 168),
+    "NplrWoodburyBackward": (128, 168),
     "NplrCorrelate": (120, 168),
     "NplrInverse": (96, 168),
     "NplrInverseAdjoint": (96, 168),
