@@ -28,7 +28,8 @@ class PlainS4:
     Args:
         s4: of the first or the second generation.
         cauchy: sums the kernel up: :func:`anchors.naive_cauchy` or :func:`anchors.keops_cauchy`.
-        remember: make the kernel's spectrum once, as only sampling may.
+        remember: use a spectrum that is there, as only sampling may: the module's own, which spares
+            minutes of sums.
     """
 
     def __init__(self, s4: Any, *, cauchy: anchors.Sum, remember: bool) -> None:
@@ -37,11 +38,9 @@ class PlainS4:
 
     def __call__(self, u: Tensor) -> Tensor:
         L = u.shape[-1]
-        spectrum = self.spectra.get(L)
-        if spectrum is None:
-            spectrum = self.spectrum(L)
-            if self.remember:
-                self.spectra[L] = spectrum
+        if self.remember and L not in self.spectra:
+            self.spectra[L] = self.s4.make_spectrum(L)
+        spectrum = self.spectra[L] if self.remember else self.spectrum(L)
         return anchors.fft_conv(u, spectrum, self.s4.D, activation=self.s4.activation)[:, 0]
 
     def spectrum(self, L: int) -> Tensor:
