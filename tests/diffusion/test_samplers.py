@@ -142,6 +142,7 @@ def test_noise_by_record_is_the_same_draws_made_inside(sampler, options):
     options = options | {"sampler": sampler}
     records = [5, 0, 2**40]
     x = draw(noise=RecordNoise(11, records), **options)
+    assert torch.equal(draw(noise=RecordNoise(11, torch.tensor(records)), **options), x)
     expected = draw(
         noise=lambda k: random.normal(SHAPE[1:], seed=11, records=records, draw=k), **options
     )

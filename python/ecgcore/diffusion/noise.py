@@ -22,7 +22,7 @@ Noise = Callable[[int], Tensor]
 """``noise(k) -> (B, channels, L)``: draw ``k``, where draw 0 is ``x_T``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RecordNoise:
     """Noise that depends on ``(seed, record, draw)`` alone (``ecgcore.random``), so that a record
     comes out again in any batch; made where the signals are, inside the step.
@@ -30,8 +30,12 @@ class RecordNoise:
 
     seed: int
     """0 to 2^64 - 1"""
-    records: Sequence[int]
-    """number of each record of the batch"""
+    records: Sequence[int] | Tensor
+    """number of each record of the batch; int64 ``(B,)`` if a tensor"""
+
+    def on(self, device: torch.device) -> RecordNoise:
+        """The same with the records' numbers on ``device``, so that nothing is moved in a step."""
+        return RecordNoise(self.seed, torch.as_tensor(self.records, dtype=torch.int64).to(device))
 
     def into(self, out: Tensor, draw: Tensor) -> None:
         """Fill ``out (B, channels, L)`` with the draw whose number is in ``draw``, int64 ``(1,)``

@@ -119,6 +119,8 @@ def sample(
         on_host = host_noise(shape, table.draws, kept, generator, noise)
 
     device, dtype = _home(model, labels)
+    if by_record is not None:
+        by_record = by_record.on(device)
     batch = shape
     if labels is not None:
         labels = labels.to(device, dtype)
