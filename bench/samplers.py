@@ -36,7 +36,7 @@ BANDS = ((1, 5), (5, 15), (15, 40))
 FIGURES = {
     "psd_db": ("spectra, dB", 2),
     "mmd": ("1000 MMD²", 1),
-    "spread": ("spread", 2),
+    "variety": ("variety", 2),
     "std_ratio": ("std", 2),
     "qrs_height": ("QRS height", 2),
     "qrs_width": ("QRS width", 2),
@@ -165,7 +165,7 @@ class Judge:
         return {
             "psd_db": found["psd_db"],
             "mmd": 1000 * mmd(own, self.features, self.bandwidth),
-            "spread": float(np.sqrt(d2[np.triu_indices(len(d2), 1)]).mean() / self.apart),
+            "variety": float(np.sqrt(d2[np.triu_indices(len(d2), 1)]).mean() / self.apart),
             "std_ratio": found["std_ratio"],
             "qrs_height": height / self.height,
             "qrs_width": wide / self.width,
