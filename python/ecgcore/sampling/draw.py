@@ -74,8 +74,9 @@ def sample(
         guidance: weight of the label; other than 1 it needs a model trained with label dropout and
             costs twice the time. Above 1 records are more typical of their class, and less varied.
         rate: step of the samples in units of the one in training: 0.2 draws 500 Hz with a model of
-            100 Hz, through the continuous time of the S4 layers. Convolutions and attention work on
-            samples and know nothing of it: see docs/sampling.md.
+            100 Hz, through the continuous time of the S4 layers. Convolutions, attention and the
+            noise work on samples and know nothing of it, and records get worse with it:
+            docs/sampling.md has figures.
         known: ECGs to keep parts of, in mV and in the order of the result's leads, ``(n, 12, L)``,
             or ``(12, L)`` for all records. What is not kept may hold anything.
         mask: bool, true where ``known`` is kept and false where the model draws; of the shape of
