@@ -183,8 +183,8 @@ class Series:
 
 @dataclass
 class Scaling:
-    """Median times of a series; ``fixed`` is the share of the call itself, and of starting threads,
-    in the shortest of them."""
+    """Median times of a series; ``fixed`` is the share of a call with all but nothing to do in the
+    shortest of them."""
 
     name: str
     slope: float
