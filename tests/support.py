@@ -29,8 +29,11 @@ ONE_BACKEND = frozenset(
         "local_attention",
         "packed_linear",
         "phase_shuffle",
+        "philox_normal",
+        "philox_uniform",
         "residual_update",
         "s4_conv",
+        "s4_conv_rows",
         "ssm_step",
         "upsample_conv1d",
     }

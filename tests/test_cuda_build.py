@@ -61,6 +61,7 @@ REGISTERS = {
     "NplrInverseAdjoint": (80, 128),
     "S4ConvForward": (64, 128),
     "S4ConvBackward": (80, 255),
+    "S4ConvRows": (104, 128),
     "SsmStepForward": (64, 64),
     "PowerModes": (64, 64),
     "PowerSums": (96, 128),
@@ -88,6 +89,7 @@ REGISTERS_FROM_100 = REGISTERS | {
     "NplrInverseAdjoint": (96, 168),
     "S4ConvForward": (80, 128),
     "S4ConvBackward": (120, 255),
+    "S4ConvRows": (104, 136),
     "SsmStepBackwardSums": (120, 144),
     "PowerSums": (168, 192),
     "PowerMoments": (120, 168),
@@ -117,6 +119,7 @@ STACK = {
     "VandermondeGradients": 64,
     "VandermondeTransposeModes": 64,
     "DiagGradients": 64,
+    "Philox": 64,
 }
 
 

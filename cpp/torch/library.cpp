@@ -72,8 +72,7 @@ void register_operators() {
                                                   "eps", "gate", "scale", "accumulate"});
   ops.def<residual_update<Cpu>>("residual_update", {"rs", "step", "x", "skip", "padded", "first"});
 
-  ops.def<philox_normal<Cpu>>("philox_normal",
-                              {"records", "seed_low", "seed_high", "draw", "out"});
+  ops.def<philox_normal<Cpu>>("philox_normal", {"records", "seed_low", "seed_high", "draw", "out"});
   ops.def<philox_uniform<Cpu>>("philox_uniform",
                                {"records", "seed_low", "seed_high", "draw", "out"});
 

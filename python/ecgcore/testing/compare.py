@@ -87,12 +87,12 @@ def upcast(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def reference(op: str) -> Op:
     """The readable torch expression of ``op``."""
-    return _one_output(op, getattr(ops.reference, op))
+    return _one_output(op, CASES[op][0].function(ops.reference))
 
 
 def native(op: str) -> Op:
     """The public function of ``op``, on whatever ``ecgcore.backend`` says."""
-    return _one_output(op, getattr(ops, op))
+    return _one_output(op, CASES[op][0].function(ops))
 
 
 def _one_output(op: str, function: Callable[..., Any]) -> Op:

@@ -14,8 +14,10 @@ from ecgcore.testing.cases.local_attention import LOCAL_ATTENTION, LocalAttentio
 from ecgcore.testing.cases.nplr import NPLR_KERNEL, NPLR_SPECTRUM, NplrCase, NplrKernelCase, legs
 from ecgcore.testing.cases.packed_linear import PACKED_LINEAR, PackedLinearCase
 from ecgcore.testing.cases.phase_shuffle import PHASE_SHUFFLE, PhaseShuffleCase
+from ecgcore.testing.cases.philox import PHILOX_NORMAL, PHILOX_UNIFORM, PhiloxCase
 from ecgcore.testing.cases.residual_update import RESIDUAL_UPDATE, ResidualUpdateCase
 from ecgcore.testing.cases.s4_conv import S4_CONV, S4ConvCase
+from ecgcore.testing.cases.s4_conv_rows import S4_CONV_ROWS, S4ConvRowsCase
 from ecgcore.testing.cases.ssm_step import SSM_STEP, SsmStepCase
 from ecgcore.testing.cases.upsample_conv1d import UPSAMPLE_CONV1D, UpsampleConv1dCase
 from ecgcore.testing.cases.vandermonde import (
@@ -44,8 +46,10 @@ __all__ = [
     "NplrKernelCase",
     "PackedLinearCase",
     "PhaseShuffleCase",
+    "PhiloxCase",
     "ResidualUpdateCase",
     "S4ConvCase",
+    "S4ConvRowsCase",
     "SsmStepCase",
     "UpsampleConv1dCase",
     "VandermondeCase",
@@ -71,6 +75,9 @@ CASES: dict[str, tuple[Case, ...]] = {
     "packed_linear": PACKED_LINEAR,
     "add_layer_norm": ADD_LAYER_NORM,
     "residual_update": RESIDUAL_UPDATE,
+    "s4_conv_rows": S4_CONV_ROWS,
+    "philox_normal": PHILOX_NORMAL,
+    "philox_uniform": PHILOX_UNIFORM,
 }
 """Op name to its cases."""
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 import math
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -44,6 +46,12 @@ class Case(ABC):
     limit: float | None = None
     """Absolute ceiling on the relative error of the float32 output, where one is promised: of the
     native kernels, other backends may be as inexact as the reference."""
+
+    @classmethod
+    def function(cls, library: ModuleType) -> Callable[..., Any]:
+        """The op of ``ecgcore.ops`` or ``ecgcore.ops.reference`` as a function of the inputs."""
+        function: Callable[..., Any] = getattr(library, cls.op)
+        return function
 
     @property
     @abstractmethod
