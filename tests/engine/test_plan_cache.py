@@ -13,6 +13,7 @@ from torch import nn
 
 from ecgcore import engine
 from ecgcore.models.wavenet import Denoiser
+from ecgcore.nn.conv import WeightNormConv1d
 from ecgcore.nn.s4 import TransposedLinear
 from ecgcore.testing.compare import relative_error
 from engine_checks import LIMIT, differences, dsat, inputs, prepared, sssd
@@ -183,6 +184,18 @@ def _dilated(model: Any) -> None:
     conv.dilation = conv.padding = 2
 
 
+def _wider_start(model: Any) -> None:
+    model.init_conv[0].conv = WeightNormConv1d(8, 6, kernel_size=3)
+
+
+def _wider_conv(model: Any) -> None:
+    model.residual_layer.residual_blocks[1].conv_layer.conv = WeightNormConv1d(6, 12, kernel_size=5)
+
+
+def _end_without_bias(model: Any) -> None:
+    model.final_conv[2].conv = nn.Conv1d(4, 8, 1, bias=False)
+
+
 def _subclass(model: Any) -> None:
     class Mine(type(model)):
         def forward(self, *args: Any) -> torch.Tensor:
@@ -206,6 +219,9 @@ SURGERY: dict[Any, list[Callable[[Any], None]]] = {
         _longer_end,
         _own_forward,
         _dilated,
+        _wider_start,
+        _wider_conv,
+        _end_without_bias,
         _subclass,
         _no_gelu,
         _two_maps,
@@ -225,6 +241,18 @@ def test_a_model_changed_by_hand_runs_as_it_is(make, change):
     eps = prepared(model, x, y, [1.0])(torch.tensor([0]), x)
     with torch.no_grad():
         assert torch.equal(eps, model(x, y, torch.ones(2, 1)))
+
+
+@pytest.mark.parametrize("make", MAKES)
+@pytest.mark.parametrize("options", [{"bias": False}, {"elementwise_affine": False}])
+def test_layer_norms_without_weights_are_compiled(make, options):
+    model = make()
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.LayerNorm):
+                setattr(module, name, nn.LayerNorm(child.normalized_shape, **options))
+    assert engine.obstacle(model.eval()) is None
+    assert max(differences(model, 2, 40)) <= LIMIT
 
 
 def test_a_global_hook_counts_too():

@@ -67,7 +67,10 @@ class Norm:
     def __init__(self, layer: nn.Module | None) -> None:
         self.weight = self.bias = self.eps = None
         if isinstance(layer, nn.LayerNorm):
-            self.weight, self.bias, self.eps = frozen(layer.weight), frozen(layer.bias), layer.eps
+            self.weight, self.bias = (
+                None if value is None else frozen(value) for value in (layer.weight, layer.bias)
+            )
+            self.eps = layer.eps
 
     def __call__(self, y: Tensor, out: Tensor, residual: Tensor | None = None, **then: Any) -> None:
         ops.add_layer_norm(

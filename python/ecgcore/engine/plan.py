@@ -82,7 +82,7 @@ class Plan:
     """A :class:`~ecgcore.models.wavenet.Denoiser` for signals of one length.
 
     Weight norm is carried out, the kernels' spectra are made, weights lie as the products want
-    them; what depends on labels and times is left to :meth:`evaluation`.
+    them; what depends on labels and times is left to :class:`PlanEvaluation`.
     """
 
     def __init__(self, model: Denoiser, setting: Setting) -> None:

@@ -118,12 +118,20 @@ def _s4_is_plain(s4: Any) -> bool:
 
 
 _SETTINGS: Mapping[type, Callable[[Any], bool]] = {
-    WeightNormConv1d: lambda m: m.dilation == 1,
-    nn.Conv1d: lambda m: m.kernel_size == (1,) and m.stride == (1,) and m.padding == (0,),
+    WeightNormConv1d: lambda m: m.dilation == 1 and 2 * m.padding + 1 == m.weight.shape[2],
+    nn.Conv1d: lambda m: (
+        m.kernel_size == m.stride == (1,)
+        and m.padding == (0,)
+        and m.groups == 1
+        and m.bias is not None
+    ),
     s4model.S4: lambda m: m.activation == "gelu" and _s4_is_plain(m),
     elsm_s4.S4: lambda m: m.activation is None and _s4_is_plain(m),
 }
 """Options that the models never set."""
+
+_WIDE = f"{_BLOCK}.conv_layer.conv"
+"""The place of the convolutions of width 3; all others have width 1."""
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
@@ -146,7 +154,10 @@ def obstacle(model: object) -> str | None:
             continue
         place = re.sub(r"residual_blocks\.\d+", "residual_blocks.*", name)
         fits = _SETTINGS.get(type(module))
-        if type(module) not in places.get(place, ()) or (fits is not None and not fits(module)):
+        known = type(module) in places.get(place, ()) and (fits is None or fits(module))
+        if isinstance(module, WeightNormConv1d):
+            known = known and module.weight.shape[2] == (3 if place == _WIDE else 1)
+        if not known:
             return f"{name} is not as the model's constructor makes it"
     kinds = {(p.device, p.dtype) for p in model.parameters() if p.is_floating_point()}
     if len(kinds) > 1:
