@@ -151,6 +151,11 @@ def test_sample_takes_rows_of_labels_and_every_option(run: Path, tmp_path: Path)
     )  # fmt: skip
     batch.to_npy(tmp_path / "memory", "test")
     memory = (tmp_path / "memory" / "test_data.npy").read_bytes()
+    numbered = ["--labels", str(tmp_path / "rows.npy"), "--split", "60", "--no-sheets"]
+    again = tmp_path / "synthecg"
+    assert main(["sample", str(run), *arguments[6:-2], *numbered, "--out", str(again)]) == 0
+    assert {p.name for p in again.iterdir()} == {"data_60.npy", "labels_60.npy"}
+    assert (again / "data_60.npy").read_bytes() == memory
     assert (out / "test_data.npy").read_bytes() == memory
     assert batch.x.shape == (3, 12, 200)
 

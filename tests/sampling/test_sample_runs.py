@@ -276,7 +276,8 @@ def test_wrong_arguments_leave_nothing_behind(tmp_path: Path) -> None:
     for options, error, match in (
         ({"labels": "MY"}, DataError, "'MY' does not exist"),
         ({"colour": 3}, TypeError, "colour"),
-        ({"split": "mine"}, ValueError, "split must be 'train', 'val' or 'test', got 'mine'"),
+        ({"split": "mine"}, ValueError, "split must be 'train', .* got 'mine'"),
+        ({"split": -1}, ValueError, "split must be .* the number of a checkpoint, got -1"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
     ):
         with pytest.raises(error, match=match):

@@ -56,7 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-n", type=whole_number(1), metavar="N", help="records in all (default: one per label)"
     )
     parser.add_argument("--out", metavar="DIR", default="samples", help="(default: samples)")
-    parser.add_argument("--split", choices=SPLITS, default="train", help="names of the npy files")
+    parser.add_argument(
+        "--split",
+        type=npy_names,
+        default="train",
+        metavar="NAME",
+        help="names of the npy files: train, val or test; or a checkpoint's number N, for "
+        "data_N.npy and labels_N.npy as SynthECG's evaluation reads them (default: train)",
+    )
     parser.add_argument("--force", action="store_true", help="write into a folder that has files")
     parser.add_argument(
         "--resume",
@@ -149,6 +156,17 @@ def run(arguments: argparse.Namespace) -> int:
             write_sheets(made.first(arguments.sheets), out)
         print(f"{out}: {made.count} records, seed {made.seed}")
     return 0
+
+
+def npy_names(text: str) -> str | int:
+    """``--split``: a split, or the number of a checkpoint."""
+    if text in SPLITS:
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(
+        f"expected train, val, test or the number of a checkpoint, got {text!r}"
+    )
 
 
 def read_labels(text: str | None) -> list[str] | np.ndarray | None:

@@ -117,14 +117,16 @@ class ECGBatch:
             )
         return headers
 
-    def to_npy(self, folder: str | os.PathLike[str], split: str = "train") -> list[Path]:
+    def to_npy(self, folder: str | os.PathLike[str], split: str | int = "train") -> list[Path]:
         """Write the pair of arrays that SynthECG and SSSD-ECG train and evaluate on.
 
         Args:
             folder: gets ``{split}_data.npy (n, 12, L)``, in mV and in the order of
                 ``data.REFERENCE_LEADS``, and ``{split}_labels.npy (n, classes)``, both float32. It
                 is made if need be. Records that are not twelve-lead ECGs are written as they are.
-            split: ``"train"``, ``"val"`` or ``"test"``.
+            split: ``"train"``, ``"val"`` or ``"test"``; or the number of a checkpoint, for
+                ``data_{number}.npy`` and ``labels_{number}.npy``, as SynthECG's sampling names what
+                it draws with that checkpoint.
 
         Returns:
             The two files.
@@ -136,10 +138,15 @@ class ECGBatch:
         return list(files)
 
 
-def npy_files(folder: str | os.PathLike[str], split: str, function: str) -> tuple[Path, Path]:
-    """The files of signals and labels of a split."""
+def npy_files(folder: str | os.PathLike[str], split: str | int, function: str) -> tuple[Path, Path]:
+    """The files of signals and labels of a split, or of what a numbered checkpoint drew."""
+    if isinstance(split, int) and not isinstance(split, bool) and split >= 0:
+        return Path(folder) / f"data_{split}.npy", Path(folder) / f"labels_{split}.npy"
     if split not in SPLITS:
-        raise ValueError(f"{function}: split must be 'train', 'val' or 'test', got {split!r}")
+        raise ValueError(
+            f"{function}: split must be 'train', 'val' or 'test', or the number of a checkpoint, "
+            f"got {split!r}"
+        )
     return Path(folder) / f"{split}_data.npy", Path(folder) / f"{split}_labels.npy"
 
 

@@ -85,7 +85,7 @@ def sample_to(
     *,
     seed: int | None = None,
     batch_size: int | None = None,
-    split: str = "train",
+    split: str | int = "train",
     resume: bool = True,
     overwrite: bool = False,
     world: World | None = None,
@@ -101,7 +101,8 @@ def sample_to(
     Args:
         labels, n, seed, batch_size: as in ``model.sample``. Without a seed a run that goes on takes
             its own.
-        split: ``"train"``, ``"val"`` or ``"test"``, for the names of the files.
+        split: ``"train"``, ``"val"``, ``"test"`` or a number, for the names of the files: see
+            ``ECGBatch.to_npy``.
         resume: go on with the run that ``folder`` holds, if it was stopped; else start it anew.
         overwrite: replace files of these names.
         world: the processes that share the work (``train.connect``); each has its own copy of the
@@ -235,7 +236,7 @@ def _draw_part(drawing: Plan, records: range, batch_size: int, bar: _Bar) -> Ten
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
-def _settings(drawing: Plan, batch_size: int, part: int, split: str) -> dict[str, Any]:
+def _settings(drawing: Plan, batch_size: int, part: int, split: str | int) -> dict[str, Any]:
     """All that the result depends on beside the model, as JSON has it; tensors by a digest."""
     options, known = drawing.options, drawing.known
     start = options.start
