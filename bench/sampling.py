@@ -189,10 +189,11 @@ def measured(
     differences: dict[str, float | None] = {}
     for variant, way in ways.items():
         found = way.run()
-        differences[variant] = None if found is None else relative_error(found, truth)
+        difference = None if found is None else relative_error(found, truth)
         limit = BF16_CEILING if "bf16" in variant else CEILING
-        if found is not None and not differences[variant] < limit:  # type: ignore[operator]
-            raise RuntimeError(f"{name}, {variant}: off by {differences[variant]:.1e}")
+        if difference is not None and not difference < limit:
+            raise RuntimeError(f"{name}, {variant}: off by {difference:.1e}")
+        differences[variant] = difference
     peaks = {variant: peak_memory(way.whole or way.run, device) for variant, way in ways.items()}
     seconds = interleaved({variant: way.run for variant, way in ways.items()}, rounds, device)
     blocks = len(model.residual_layer.residual_blocks)

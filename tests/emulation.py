@@ -55,3 +55,21 @@ def gradients(
 def exact_inputs(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     wide = {"c": np.complex128, "f": np.float64}
     return {k: torch.from_numpy(v.astype(wide[v.dtype.kind])) for k, v in arrays.items()}
+
+
+def conv_inputs(
+    rng: np.random.Generator, sizes: tuple[int, int, int, int, int], dtype: str, skip: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Signals ``(batch, features, length)``, spectrum and skip of a convolution of these sizes, in
+    numbers that ``dtype`` can hold."""
+    batch, channels, features, length, n = sizes
+    real, wide = REAL.get(dtype, np.float32), COMPLEX.get(dtype, np.complex64)
+    u = rng.standard_normal((batch, features, length)).astype(real)
+    if dtype in ("float16", "bfloat16"):  # what torch would store
+        u = torch.from_numpy(u).to(getattr(torch, dtype)).float().numpy()
+    kernel = rng.standard_normal((channels, features, n)) / np.sqrt(length)
+    spectrum = np.fft.rfft(kernel).astype(wide)
+    # As in irfft, these have no effect.
+    spectrum.imag[..., [0, -1]] = rng.standard_normal((channels, features, 2))
+    D = rng.standard_normal((channels, features)).astype(real) if skip else None
+    return u, spectrum, D

@@ -19,6 +19,7 @@ from emulation import (
     REAL,
     assert_close,
     complex_normal,
+    conv_inputs,
     exact_inputs,
     gradients,
     in_every_order,
@@ -294,22 +295,6 @@ CONV_SIZES = [
     (1, 1, 2, 1000, 2000),
     (2, 1, 1, 1000, 2048),
 ]
-
-
-def conv_inputs(
-    rng: np.random.Generator, sizes: tuple[int, int, int, int, int], dtype: str, skip: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    batch, channels, features, length, n = sizes
-    real, wide = REAL.get(dtype, np.float32), COMPLEX.get(dtype, np.complex64)
-    u = rng.standard_normal((batch, features, length)).astype(real)
-    if dtype in ("float16", "bfloat16"):  # what torch would store
-        u = torch.from_numpy(u).to(getattr(torch, dtype)).float().numpy()
-    kernel = rng.standard_normal((channels, features, n)) / np.sqrt(length)
-    spectrum = np.fft.rfft(kernel).astype(wide)
-    # As in irfft, these have no effect.
-    spectrum.imag[..., [0, -1]] = rng.standard_normal((channels, features, 2))
-    D = rng.standard_normal((channels, features)).astype(real) if skip else None
-    return u, spectrum, D
 
 
 def conv_exact(

@@ -9,7 +9,7 @@ import torch
 
 from ecgcore import _C
 from ecgcore.ops import reference
-from emulation import COMPLEX, REAL, assert_close, exact_inputs, in_every_order
+from emulation import assert_close, conv_inputs, exact_inputs, in_every_order
 
 # (batch, channels, features, length, n): two features a pair, one pair or four a block; one stage
 # to five; tiles that end with a lone feature, and with pairs that have none.
@@ -28,18 +28,9 @@ SIZES = [
 def inputs(
     sizes: tuple[int, int, int, int, int], dtype: str, skip: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    batch, channels, features, length, n = sizes
-    rng = np.random.default_rng(n)
-    real, wide = REAL.get(dtype, np.float32), COMPLEX.get(dtype, np.complex64)
-    u = rng.standard_normal((batch, length, features)).astype(real)
-    if dtype in ("float16", "bfloat16"):  # what torch would store
-        u = torch.from_numpy(u).to(getattr(torch, dtype)).float().numpy()
-    kernel = rng.standard_normal((channels, features, n)) / np.sqrt(length)
-    spectrum = np.fft.rfft(kernel).astype(wide)
-    # As in irfft, these have no effect.
-    spectrum.imag[..., [0, -1]] = rng.standard_normal((channels, features, 2))
-    D = rng.standard_normal((channels, features)).astype(real) if skip else None
-    return u, spectrum, D
+    """As :func:`emulation.conv_inputs`, signals as rows of features."""
+    u, spectrum, D = conv_inputs(np.random.default_rng(sizes[-1]), sizes, dtype, skip)
+    return np.ascontiguousarray(u.transpose(0, 2, 1)), spectrum, D
 
 
 def expected(u: np.ndarray, spectrum: np.ndarray, D: np.ndarray | None, gelu: bool) -> torch.Tensor:

@@ -49,10 +49,7 @@ def check_like(
     op: str, name: str, value: Any, like: Tensor, symbols: str, shape: tuple[int | None, ...]
 ) -> None:
     """Complain of an operand that must go with ``like``."""
-    _shared.check_tensor(op, name, value)
-    _shared.check_dtype(op, name, value, like.dtype)
-    _shared.check_device(op, name, value, like.device)
-    _shared.check_shape(op, name, value, symbols, shape)
+    _shared.check_operand(op, name, value, like.dtype, like.device, symbols, shape)
 
 
 def check_per_sample(
@@ -64,7 +61,7 @@ def check_per_sample(
 
 
 def dense(value: Tensor | None) -> Tensor | None:
-    return None if value is None else value.contiguous()
+    return None if value is None else _shared.dense(value)
 
 
 def rows(value: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def check_operand(
     dtype: torch.dtype,
     device: torch.device,
     symbols: str,
-    shape: tuple[int, ...],
+    shape: tuple[int | None, ...],
 ) -> None:
     """All of the above for one operand; a single comparison where there is nothing to say."""
     if (
