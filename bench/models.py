@@ -1,8 +1,10 @@
-"""Times the GANs against plain torch modules: ``python bench/models.py [--quick] [--json PATH]``.
+"""Times the four generators: ``python bench/models.py [--task step] [--quick] [--json PATH]``.
 
-Both sides hold the same weights and take the same draws; their numbers are compared before anything
-is timed. They run interleaved in one process; the table gives medians. See README.md beside this
-file.
+The GANs against plain torch modules, drawing (``sampling``) and training (``critic``); a step of
+the diffusion models' sampling against plain torch and against its bare matrix products (``step``,
+see ``sampling``). All sides hold the same weights and take the same draws; their numbers are
+compared before anything is timed. They run interleaved in one process; the tables give medians. See
+README.md beside this file.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any
 import torch
 
 import gan_anchors
+import sampling as steps
 from ecgcore import gan, models
 from ecgcore.testing.compare import relative_error
 from measure import interleaved
@@ -117,31 +120,54 @@ def run(task: Task, rounds: int, device: str) -> Timed:
     return Timed(task.model, task.task, ours, theirs, theirs / ours, difference)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all")
-    parser.add_argument("--task", choices=("sampling", "critic"), help="only this task")
-    parser.add_argument("--rounds", type=int, help="timed rounds of every task")
-    parser.add_argument("--json", metavar="PATH", help="write figures and surroundings to PATH")
-    arguments = parser.parse_args(argv)
-    rounds = arguments.rounds or (2 if arguments.quick else 7)
-    stamp = environment(arguments.device)
-    print(", ".join(f"{k} {v}" for k, v in stamp.items()), file=sys.stderr)
+def gan_tasks(only: str | None, quick: bool, rounds: int, device: str) -> list[dict[str, Any]]:
     print("| model | task | ecgcore ms | plain torch ms | ratio | difference |\n|-|-|-:|-:|-:|-:|")
     timed = []
-    for task in tasks(arguments.quick, arguments.device):
-        if arguments.task is not None and not task.task.startswith(arguments.task):
+    for task in tasks(quick, device):
+        if only is not None and not task.task.startswith(only):
             continue
-        t = run(task, rounds, arguments.device)
+        t = run(task, rounds, device)
         timed.append(asdict(t))
         print(
             f"| {t.model} | {t.task} | {t.ms:.3g} | {t.torch_ms:.3g} | {t.ratio:.2f} | "
             f"{t.difference:.0e} |",
             flush=True,
         )
+    return timed
+
+
+def denoising(quick: bool, rounds: int, device: str) -> list[dict[str, Any]]:
+    """A step of SSSD-ECG, cut to 4 of its 36 blocks, and one of DSAT-ECG.
+
+    Of DSAT-ECG at batch 8 alone: kernels of two halves of a minute leave no time for more.
+    """
+    bf16 = device != "cpu" or torch.cpu._is_avx512_bf16_supported()
+    kinds: dict[str, Any] = {"recompute": not quick, "bf16": bf16}
+    sssd = {"sssd": steps.built("sssd", 1 if quick else 4, device)}
+    timed = steps.table(sssd, [1] if quick else [1, 8], rounds, device, keops=not quick, **kinds)
+    dsat = {"dsat": steps.built("dsat", 1 if quick else None, device)}
+    timed += steps.table(dsat, [1 if quick else 8], rounds, device, keops=False, **kinds)
+    return [asdict(t) for t in timed]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all")
+    parser.add_argument("--task", choices=("sampling", "critic", "step"), help="only this task")
+    parser.add_argument("--rounds", type=int, help="timed rounds of every task")
+    parser.add_argument("--json", metavar="PATH", help="write figures and surroundings to PATH")
+    arguments = parser.parse_args(argv)
+    stamp = environment(arguments.device)
+    print(", ".join(f"{k} {v}" for k, v in stamp.items()), file=sys.stderr)
+    report: dict[str, Any] = {"environment": stamp}
+    quick, device = arguments.quick, arguments.device
+    if arguments.task != "step":
+        rounds = arguments.rounds or (2 if quick else 7)
+        report["tasks"] = gan_tasks(arguments.task, quick, rounds, device)
+    if arguments.task in (None, "step"):
+        report["rows"] = denoising(quick, arguments.rounds or (1 if quick else 3), device)
     if arguments.json:
-        report = {"environment": stamp, "tasks": timed}
         Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0
 

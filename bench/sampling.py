@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from ops import environment
 from plain import PlainDenoiser
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+MODELS = ("sssd", "dsat")
 LENGTH = 1000
 STEPS = 200
 PREPARE = "prepare"
@@ -213,10 +214,38 @@ def measured(
     ]
 
 
+def table(
+    models: Mapping[str, Denoiser],
+    batches: Sequence[int],
+    rounds: int,
+    device: str,
+    **chosen: bool,
+) -> list[Timed]:
+    """Times every model at every size of batch and prints a row as soon as it is known."""
+    head = f"{STEPS} steps, s (not timed)"
+    print(f"| model | B | blocks | variant | ms | x plan | peak MB | difference | {head} |")
+    print("|-|-:|-:|-|-:|-:|-:|-:|-:|")
+    timed: list[Timed] = []
+    for name, model in models.items():
+        for batch in batches:
+            with torch.no_grad():
+                found = measured(name, model, batch, rounds, device, **chosen)
+            timed += found
+            for t in found:
+                difference = "" if t.difference is None else f"{t.difference:.0e}"
+                run = "" if t.run_s is None else f"{t.run_s:.3g}"
+                print(
+                    f"| {t.model} | {t.batch} | {t.blocks} | {t.variant} | {t.ms:.4g} | "
+                    f"{t.ratio:.2f} | {t.peak_mb:.3g} | {difference} | {run} |",
+                    flush=True,
+                )
+    return timed
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--model", choices=("sssd", "dsat"), help="only this one")
+    parser.add_argument("--model", choices=MODELS, help="only this one")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--blocks", type=int, help="cut the model to so many blocks")
     parser.add_argument("--recompute", action="store_true", help="plain torch without its memory")
@@ -227,33 +256,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     stamp = environment(arguments.device)
     print(", ".join(f"{k} {v}" for k, v in stamp.items()), file=sys.stderr)
-    head = f"{STEPS} steps, s (not timed)"
-    print(f"| model | B | blocks | variant | ms | x plan | peak MB | difference | {head} |")
-    print("|-|-:|-:|-|-:|-:|-:|-:|-:|")
-    timed: list[Timed] = []
-    with torch.no_grad():
-        for name in ("sssd", "dsat") if arguments.model is None else (arguments.model,):
-            model = built(name, arguments.blocks, arguments.device)
-            for batch in arguments.batch:
-                found = measured(
-                    name,
-                    model,
-                    batch,
-                    arguments.rounds,
-                    arguments.device,
-                    recompute=arguments.recompute,
-                    bf16=arguments.bf16,
-                    keops=arguments.keops,
-                )
-                timed += found
-                for t in found:
-                    difference = "" if t.difference is None else f"{t.difference:.0e}"
-                    run = "" if t.run_s is None else f"{t.run_s:.3g}"
-                    print(
-                        f"| {t.model} | {t.batch} | {t.blocks} | {t.variant} | {t.ms:.4g} | "
-                        f"{t.ratio:.2f} | {t.peak_mb:.3g} | {difference} | {run} |",
-                        flush=True,
-                    )
+    names = MODELS if arguments.model is None else (arguments.model,)
+    timed = table(
+        {name: built(name, arguments.blocks, arguments.device) for name in names},
+        arguments.batch,
+        arguments.rounds,
+        arguments.device,
+        recompute=arguments.recompute,
+        bf16=arguments.bf16,
+        keops=arguments.keops,
+    )
     if arguments.json:
         report = {"environment": stamp, "rows": [asdict(t) for t in timed]}
         Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
