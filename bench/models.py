@@ -137,10 +137,7 @@ def gan_tasks(only: str | None, quick: bool, rounds: int, device: str) -> list[d
 
 
 def denoising(quick: bool, rounds: int, device: str) -> list[dict[str, Any]]:
-    """A step of SSSD-ECG, cut to 4 of its 36 blocks, and one of DSAT-ECG.
-
-    Of DSAT-ECG at batch 8 alone: kernels of two halves of a minute leave no time for more.
-    """
+    """A step of SSSD-ECG, cut to 4 of its 36 blocks, and of DSAT-ECG, at batch 8 alone."""
     bf16 = device != "cpu" or torch.cpu._is_avx512_bf16_supported()
     kinds: dict[str, Any] = {"recompute": not quick, "bf16": bf16}
     sssd = {"sssd": steps.built("sssd", 1 if quick else 4, device)}
