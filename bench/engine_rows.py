@@ -36,22 +36,24 @@ def _in_turn(product: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[..
 
 
 def product_rows(device: str) -> Iterable[Row]:
-    """Against torch's product (MKL) and its convolution of channels-last images (oneDNN), and, for
-    the width of 3, against the convolution alone: nobody else multiplies overlapping rows."""
+    """Against torch's product (MKL; oneDNN in bfloat16) and its convolution of channels-last images
+    (oneDNN), and, for the width of 3, against the convolution alone: nobody else multiplies
+    overlapping rows. In bfloat16 torch reads and writes that, ``packed_linear`` float32."""
     if device != "cpu":
         return
     for case in cases("packed_linear", "bench"):
         assert isinstance(case, PackedLinearCase)
+        dtype = torch.bfloat16 if case.rounded else torch.float32
         taps = 3 if "width 3" in case.note else 1
         B, L, K, N, C = case.B, case.L, case.K, case.N, case.K // taps
         count = max(4, min(32, round(MULTIPLY_ADDS / (B * L * K * N))))
         padded = torch.randn(B, L + taps - 1, C)
         rows = padded.as_strided((B, L, K), (padded.stride(0), C, 1))
-        weights = torch.randn(count, K, N) / math.sqrt(K)
+        weights = (torch.randn(count, K, N) / math.sqrt(K)).to(dtype)
         packed = torch.stack([ops.pack_linear(w.T) for w in weights])
         # (N, C, 1, taps) for each weight, channels last.
         kernels = weights.mT.reshape(count, N, 1, taps, C).permute(0, 1, 4, 2, 3)
-        image, bias, out = padded.mT.unsqueeze(2), torch.randn(N), torch.empty(B, L, N)
+        image, bias, out = padded.mT.unsqueeze(2).to(dtype), torch.randn(N), torch.empty(B, L, N)
 
         def own(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor = out) -> Tensor:
             return ops.packed_linear(x, weight, out, bias=bias)
@@ -72,12 +74,12 @@ def product_rows(device: str) -> Iterable[Row]:
             Variant(
                 "oneDNN conv2d",
                 _in_turn(convolution),
-                {"x": image, "weights": kernels, **given},
+                {"x": image, "weights": kernels, "bias": bias.to(dtype)},
                 last_convolution,
             ),
         ]
         if taps == 1:
-            product = torch.empty(B * L, N)
+            product = torch.empty(B * L, N, dtype=dtype)
 
             def mm(x: Tensor, weight: Tensor, bias: Tensor, product: Tensor = product) -> Tensor:
                 return torch.addmm(bias, x.flatten(0, 1), weight, out=product).unflatten(
@@ -87,10 +89,13 @@ def product_rows(device: str) -> Iterable[Row]:
             def last_product(x: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
                 return F.linear(x, weights[-1].T, bias)
 
-            theirs = {"x": rows, "weights": weights, **given}
+            theirs = {"x": rows.to(dtype), "weights": weights, "bias": bias.to(dtype)}
             variants.append(Variant("torch addmm", _in_turn(mm), theirs, last_product))
         yield Row(
-            "packed_linear", f"B={B} L={L} K={K} N={N} {case.note}", f"{count} weights", variants
+            "packed_linear",
+            f"B={B} L={L} K={K} N={N} {case.note}" + (" bf16" if case.rounded else ""),
+            f"{count} weights",
+            variants,
         )
 
 

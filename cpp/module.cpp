@@ -55,7 +55,8 @@ PYBIND11_MODULE(_C, m) {
       [] {
         using ecg::cpu::Level;
         std::vector<std::string> out;
-        for (const Level level : {Level::baseline, Level::avx2, Level::avx512}) {
+        for (const Level level :
+             {Level::baseline, Level::avx2, Level::avx512, Level::avx512_bf16}) {
           if (ecg::cpu::available(level)) out.push_back(ecg::cpu::name_of(level));
         }
         return out;

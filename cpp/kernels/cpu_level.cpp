@@ -7,7 +7,7 @@
 namespace ecg::cpu {
 namespace {
 
-constexpr Level kLevels[] = {Level::baseline, Level::avx2, Level::avx512};
+constexpr Level kLevels[] = {Level::baseline, Level::avx2, Level::avx512, Level::avx512_bf16};
 
 Level best() {
   Level out = Level::baseline;
@@ -28,8 +28,9 @@ bool available(Level level) {
   if (level == Level::baseline) return true;
 #ifdef ECG_X86_LEVELS
   __builtin_cpu_init();
-  return level == Level::avx2 ? __builtin_cpu_supports("x86-64-v3")
-                              : __builtin_cpu_supports("x86-64-v4");
+  if (level == Level::avx2) return __builtin_cpu_supports("x86-64-v3");
+  return __builtin_cpu_supports("x86-64-v4") &&
+         (level == Level::avx512 || __builtin_cpu_supports("avx512bf16"));
 #else
   return false;
 #endif
@@ -37,6 +38,8 @@ bool available(Level level) {
 
 const char* name_of(Level level) {
   switch (level) {
+    case Level::avx512_bf16:
+      return "avx512_bf16";
     case Level::avx512:
       return "avx512";
     case Level::avx2:

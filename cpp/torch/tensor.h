@@ -29,7 +29,7 @@ inline void check_status(int32_t status, const char* call) {
 
 #define ECG_TORCH(call, ...) ::ecg::torch_abi::check_status(call(__VA_ARGS__), #call)
 
-enum class DType { f16, bf16, f32, f64, c64, c128, i64, boolean, other };
+enum class DType { f16, bf16, f32, f64, c64, c128, i32, i64, boolean, other };
 
 struct DTypeEntry {
   DType dtype;
@@ -45,6 +45,7 @@ inline const std::vector<DTypeEntry>& dtype_table() {
       {DType::f64, aoti_torch_dtype_float64(), "float64"},
       {DType::c64, aoti_torch_dtype_complex64(), "complex64"},
       {DType::c128, aoti_torch_dtype_complex128(), "complex128"},
+      {DType::i32, aoti_torch_dtype_int32(), "int32"},
       {DType::i64, aoti_torch_dtype_int64(), "int64"},
       {DType::boolean, aoti_torch_dtype_bool(), "bool"},
   };

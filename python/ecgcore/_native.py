@@ -37,7 +37,8 @@ if _isa := os.environ.get("ECGCORE_CPU_ISA"):
 
 
 def cpu_isa() -> str:
-    """The instruction set the CPU kernels run on: ``"baseline"``, ``"avx2"`` or ``"avx512"``."""
+    """The instruction set the CPU kernels run on: ``"baseline"``, ``"avx2"``, ``"avx512"`` or
+    ``"avx512_bf16"``, which is the same but for products of bfloat16."""
     return str(_C.cpu_level())
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ecgcore import diffusion, engine
+from ecgcore.engine import product
 from ecgcore.models import DSATECG, SSSDECG
 from ecgcore.nn import HippoSSKernel, elsm
 from ecgcore.testing.compare import relative_error
@@ -114,11 +115,26 @@ def test_double_precision(make):
     assert max(differences(make().double(), 2, 37, dtype=torch.float64)) <= 1e-12
 
 
+@pytest.mark.parametrize("tiles", [False, True], ids=["ours", "torch's"])
 @pytest.mark.parametrize("make", [sssd, dsat])
-def test_bfloat16_products_are_as_close_as_their_rounding(make):
+def test_bfloat16_products_are_as_close_as_their_rounding(make, tiles, monkeypatch):
+    monkeypatch.setattr(product, "multiplies_tiles", lambda: tiles)
     found = differences(make(res_channels=24), 2, 37, precision="bf16")
     assert min(found) > 1e-5
     assert max(found) <= 0.05
+
+
+@pytest.mark.parametrize("precision", engine.PRECISIONS)
+@pytest.mark.parametrize("make", [sssd, dsat])
+def test_a_record_has_the_same_bits_alone_and_in_any_batch(make, precision, monkeypatch):
+    monkeypatch.setattr(product, "multiplies_tiles", lambda: False)
+    model = make(res_channels=24)
+    x, y = inputs(model, 3, 75)
+    together = prepared(model, x, y, [2.0], precision=precision)(torch.tensor([0]), x)
+    for i in range(3):
+        own = x[i : i + 1].contiguous()
+        alone = prepared(model, own, y[i : i + 1], [2.0], precision=precision)
+        assert torch.equal(alone(torch.tensor([0]), own)[0], together[i])
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.5, 1.5])

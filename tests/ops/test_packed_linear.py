@@ -13,7 +13,15 @@ from torch.nn import functional as F
 from ecgcore import ops
 from ecgcore.testing import relative_error
 
+BF16 = torch.bfloat16
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
+
+
+WEIGHTS = pytest.mark.parametrize(
+    ("dtype", "weights"),
+    [(torch.float32, torch.float32), (torch.float64, torch.float64), (torch.float32, BF16)],
+    ids=["f32", "f64", "bf16"],
+)
 
 
 def linear(x: Tensor, weight: Tensor, **options: Any) -> Tensor:
@@ -21,12 +29,12 @@ def linear(x: Tensor, weight: Tensor, **options: Any) -> Tensor:
     return ops.packed_linear(x, ops.pack_linear(weight), out, **options)
 
 
-@DTYPES
-@pytest.mark.parametrize(("K", "N"), [(5, 3), (300, 40), (512, 33)])
+@WEIGHTS
+@pytest.mark.parametrize(("K", "N"), [(5, 3), (300, 40), (513, 33)])
 def test_a_row_has_the_same_bits_alone_and_in_any_batch(
-    K: int, N: int, dtype: torch.dtype, threads: Any
+    K: int, N: int, dtype: torch.dtype, weights: torch.dtype, threads: Any
 ) -> None:
-    x, weight = torch.randn(3, 70, K, dtype=dtype), torch.randn(N, K, dtype=dtype)
+    x, weight = torch.randn(3, 70, K, dtype=dtype), torch.randn(N, K).to(weights)
     bias, shift = torch.randn(N, dtype=dtype), torch.randn(3, N, dtype=dtype)
     together = linear(x, weight, bias=bias, shift=shift)
     for count in (1, 2, 3):
@@ -41,20 +49,25 @@ def test_a_row_has_the_same_bits_alone_and_in_any_batch(
     )
 
 
-def test_a_feature_has_the_same_bits_whatever_stands_beside_it() -> None:
-    x, weight = torch.randn(1, 20, 300), torch.randn(100, 300)
+@pytest.mark.parametrize("weights", [torch.float32, BF16], ids=["f32", "bf16"])
+def test_a_feature_has_the_same_bits_whatever_stands_beside_it(weights: torch.dtype) -> None:
+    x, weight = torch.randn(1, 20, 300), torch.randn(100, 300).to(weights)
     together = linear(x, weight)
     for begin, end in ((0, 1), (0, 16), (16, 40), (64, 100)):
         assert torch.equal(linear(x, weight[begin:end]), together[..., begin:end])
 
 
-@DTYPES
+@WEIGHTS
 @pytest.mark.parametrize("C", [1, 12, 256])
-def test_overlapping_rows_are_a_convolution(C: int, dtype: torch.dtype) -> None:
+def test_overlapping_rows_are_a_convolution(
+    C: int, dtype: torch.dtype, weights: torch.dtype
+) -> None:
     B, L, N = 2, 61, 20
     padded = torch.zeros(B, L + 2, C, dtype=dtype)
     padded[:, 1:-1] = torch.randn(B, L, C, dtype=dtype)
-    weight, bias = torch.randn(N, C, 3, dtype=dtype), torch.randn(N, dtype=dtype)
+    if weights == BF16:
+        padded = padded.bfloat16().float()
+    weight, bias = torch.randn(N, C, 3).to(weights), torch.randn(N, dtype=dtype)
     x = padded.as_strided((B, L, 3 * C), (padded.stride(0), C, 1))
     found = linear(x, weight.permute(0, 2, 1).reshape(N, 3 * C), bias=bias)
     expected = F.conv1d(padded.mT.double(), weight.double(), bias.double()).mT
@@ -94,12 +107,35 @@ def test_the_rows_between_those_of_a_sample_are_left_alone() -> None:
     assert (buffer[:, 1::2] == 7).all()
 
 
-def test_infinities_stay_where_they_are() -> None:
-    x = torch.ones(1, 2, 4)
-    x[0, 1, 2] = float("inf")
-    found = linear(x, torch.ones(5, 4), relu=True)
-    assert torch.equal(found[0, 0], torch.full((5,), 4.0))
+@pytest.mark.parametrize("weights", [torch.float32, BF16], ids=["f32", "bf16"])
+def test_infinities_stay_where_they_are(weights: torch.dtype) -> None:
+    x = torch.ones(1, 3, 5)
+    x[0, 1, 4], x[0, 2, 0] = float("inf"), float("nan")
+    found = linear(x, torch.ones(6, 5).to(weights))
+    assert torch.equal(found[0, 0], torch.full((6,), 5.0))
     assert torch.isinf(found[0, 1]).all()
+    assert found[0, 2].isnan().all()
+
+
+def test_inputs_are_rounded_to_nearest_even_in_bfloat16() -> None:
+    """Numbers of every size, halfway between two of bfloat16 and beside it."""
+    bits = torch.randint(0x00800000, 0x7F000000, (4000,), dtype=torch.int32)
+    bits[::4] = bits[::4] & ~0xFFFF | 0x8000
+    bits[1::4] = bits[1::4] & ~0xFFFF | 0x7FFF
+    x = bits.view(torch.float32) * torch.where(torch.rand(4000) < 0.5, -1.0, 1.0)
+    for K in (1, 3):  # alone in its pair, and first or second in it
+        rows = torch.zeros(1, 4000, K)
+        for k in range(K):
+            rows[0, k::K, k] = x[k::K]
+        found = linear(rows, torch.ones(1, K, dtype=BF16))
+        assert torch.equal(found.flatten(), x.bfloat16().float())
+
+
+def test_sums_of_bfloat16_products_are_float32() -> None:
+    x, weight = torch.full((1, 2, 4096), 1.0), torch.ones(3, 4096, dtype=BF16)
+    x[0, 1] = 1 + 2**-7
+    expected = torch.tensor([4096.0, 4128.0]).expand(3, 2).T.unsqueeze(0)
+    assert torch.equal(linear(x, weight), expected)
 
 
 @pytest.mark.one_isa
@@ -114,6 +150,20 @@ def test_a_packed_weight_is_the_same_in_every_precision_and_holds_zeros_beyond_t
     assert torch.equal(panels[1, :, :4], weight[16:].T)
     assert not panels[1, :, 4:].any()
     assert torch.equal(ops.pack_linear(weight.detach().T.contiguous().T), packed)
+
+
+@pytest.mark.one_isa
+def test_a_packed_weight_in_bfloat16_is_of_pairs() -> None:
+    weight = torch.randn(20, 3).bfloat16()
+    packed = ops.pack_linear(weight)
+    assert packed.dtype == torch.int32
+    pairs = packed.view(BF16).reshape(2, 2, 16, 2)  # panel, pair, feature, which of the pair
+    assert torch.equal(pairs[0, 0, :, 0], weight[:16, 0])
+    assert torch.equal(pairs[0, 0, :, 1], weight[:16, 1])
+    assert torch.equal(pairs[1, 1, :4, 0], weight[16:, 2])
+    assert not pairs[:, 1, :, 1].any()
+    assert not pairs[1, :, 4:].any()
+    assert torch.equal(ops.pack_linear(weight.T.contiguous().T), packed)
 
 
 @pytest.mark.one_isa
@@ -162,7 +212,16 @@ def given(**change: Any) -> dict[str, Any]:
         ({"out": torch.ones(2, 3, 5).double()}, "out must be float32, got float64"),
         ({"out": torch.ones(2, 3, 17)}, r"weight \(17, 4\).* = \(128,\), got \(64,\)"),
         ({"packed": torch.ones(5, 4)}, r"pack_linear of a weight \(5, 4\).*got \(5, 4\)"),
-        ({"packed": torch.ones(64).double()}, "packed must be float32, got float64"),
+        ({"packed": torch.ones(64).double()}, "packed must be float32 or int32, got float64"),
+        ({"packed": ops.pack_linear(torch.ones(5, 5).bfloat16())}, r"= \(32,\), got \(48,\)"),
+        (
+            {
+                "x": torch.ones(2, 3, 4).double(),
+                "out": torch.ones(2, 3, 5).double(),
+                "packed": ops.pack_linear(torch.ones(5, 4).bfloat16()),
+            },
+            "packed must be float64, got int32",
+        ),
         ({"packed": torch.ones(64, device="meta")}, "packed must be on cpu, got meta"),
         ({"bias": torch.ones(4)}, r"bias must have shape \(N,\) = \(5,\), got \(4,\)"),
         ({"bias": torch.ones(5).double()}, "bias must be float32, got float64"),

@@ -10,22 +10,25 @@
 
 namespace ecg::torch_abi {
 
-// How the kernels are started on each backend: only the CPU has one.
-template <class Backend, class T>
+// How the kernels are started on each backend: only the CPU has one. W is the entry of the weights.
+template <class Backend, class W>
 struct PackedLinearRun;
 
-template <class T>
-struct PackedLinearRun<Cpu, T> {
-  static void forward(const PackedLinearArgs<T>& args) {
-    const auto kernels = cpu::packed_linear_kernels<T>();
+template <class W>
+struct PackedLinearRun<Cpu, W> {
+  static void forward(const PackedLinearArgs<W>& args) {
+    const auto kernels = cpu::packed_linear_kernels<W>();
+    const int64_t scratch = kernels.scratch(args.inner);
     const int64_t rows = args.batch * args.length, cost = args.inner * kPanelFeatures;
     const int64_t panels = panels_of(args.features);
     if (rows >= kManyRows) {
-      Cpu::rows(rows, panels * cost / 8,
-                [&](int64_t begin, int64_t end) { kernels.forward(args, begin, end, 0, panels); });
+      Cpu::rows(rows, panels * cost / 8, [&](int64_t begin, int64_t end) {
+        kernels.forward(args, Scratch::of<char>(scratch), begin, end, 0, panels);
+      });
     } else {
-      Cpu::rows(panels, rows * cost / 8,
-                [&](int64_t begin, int64_t end) { kernels.forward(args, 0, rows, begin, end); });
+      Cpu::rows(panels, rows * cost / 8, [&](int64_t begin, int64_t end) {
+        kernels.forward(args, Scratch::of<char>(scratch), 0, rows, begin, end);
+      });
     }
   }
 
@@ -36,13 +39,14 @@ struct PackedLinearRun<Cpu, T> {
 
 namespace detail {
 
-template <class Backend, class T>
+template <class Backend, class W>
 void packed_linear(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias,
                    const std::optional<Tensor>& shift, const Tensor& out, bool relu,
                    bool accumulate) {
+  using T = RealOf<W>;
   const RowsView in(x), to(out);
-  PackedLinearArgs<T> args{x.data<T>(),
-                           packed.data<T>(),
+  PackedLinearArgs<W> args{x.data<T>(),
+                           packed.data<W>(),
                            bias ? bias->data<T>() : nullptr,
                            shift ? shift->data<T>() : nullptr,
                            out.mutable_data<T>(),
@@ -62,7 +66,7 @@ void packed_linear(const Tensor& x, const Tensor& packed, const std::optional<Te
     args.length *= args.batch;
     args.batch = 1;
   }
-  PackedLinearRun<Backend, T>::forward(args);
+  PackedLinearRun<Backend, W>::forward(args);
 }
 
 }  // namespace detail
@@ -78,16 +82,19 @@ void packed_linear(const Tensor& x, const Tensor& packed, std::optional<Tensor> 
   check_writable(check, out, "out");
   check_apart(check, out, "out", x, "x");
   const int64_t inner = x.size(2), features = out.size(2);
-  const int64_t size = packed_size(features, inner);
+  const bool wide = x.dtype() == DType::f64, pairs = !wide && packed.dtype() == DType::i32;
+  const int64_t size =
+      pairs ? packed_size<BFloat16Pair>(features, inner) : packed_size<float>(features, inner);
   check.that(packed.dim() == 1 && packed.size(0) == size,
              "packed must be pack_linear of a weight (" + std::to_string(features) + ", " +
                  std::to_string(inner) + "), " + join({size}) + ", got " + join(packed.sizes()));
-  check.operand(packed, "packed", x.dtype(), x.device(), "(size,)", {size});
+  check.operand(packed, "packed", pairs ? DType::i32 : x.dtype(), x.device(), "(size,)", {size});
   if (bias) check.operand(*bias, "bias", x.dtype(), x.device(), "(N,)", {features});
   if (shift) check_per_sample(check, *shift, "shift", "(B|1, N)", x.size(0), features, x);
   if (out.numel() == 0) return;
-  const auto run = x.dtype() == DType::f32 ? detail::packed_linear<Backend, float>
-                                           : detail::packed_linear<Backend, double>;
+  const auto run = wide    ? detail::packed_linear<Backend, double>
+                   : pairs ? detail::packed_linear<Backend, BFloat16Pair>
+                           : detail::packed_linear<Backend, float>;
   run(x, packed, bias, shift, out, relu, accumulate);
 }
 

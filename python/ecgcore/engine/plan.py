@@ -131,8 +131,7 @@ class PlanEvaluation:
         blocks: list[GatedBlock] = list(group.residual_blocks)  # type: ignore[arg-type]
         # (K, blocks, R), and each block's (B, 2 R).
         self.steps = torch.stack([block.fc_t(step) for block in blocks], dim=1)
-        embedded = model.embed_label(labels, batch)
-        self.labels = [b.fc_label(embedded) if b.fc_label is not None else None for b in blocks]
+        self.labels = _label_vectors(model, blocks, labels, batch)
         self.step = self.steps.new_empty((1, *self.steps.shape[1:]))
 
         def zeros(rows: int, features: int) -> Tensor:
@@ -168,6 +167,24 @@ class PlanEvaluation:
         plan.leave(hidden, self.outward, stream.work)
         self.eps.copy_(self.outward.transpose(1, 2))
         return self.eps
+
+
+def _label_vectors(
+    model: Denoiser, blocks: Sequence[GatedBlock], labels: Tensor | None, batch: int
+) -> list[Tensor | None]:
+    """Each block's vectors ``(B, 2 R)``, or what stands for none.
+
+    On a CPU record by record: the bits of a row of torch's products depend on the rows beside it.
+    """
+    embedded = model.embed_label(labels, batch)
+    if embedded is None or labels is None:
+        return [None] * len(blocks)
+    rows = labels.split(1 if labels.device.type == "cpu" else batch)
+    parts = [model.embed_label(row, len(row)) for row in rows]
+    return [
+        None if block.fc_label is None else torch.cat([block.fc_label(part) for part in parts])
+        for block in blocks
+    ]
 
 
 def _pointwise(conv: WeightNormConv1d | torch.nn.Conv1d) -> tuple[Tensor, Tensor]:

@@ -36,11 +36,15 @@ class Product(ABC):
 
 
 class PackedProduct(Product):
-    """By :func:`ecgcore.ops.packed_linear`: on a CPU, in the precision of the weights. A row's
-    result does not depend on the rows beside it."""
+    """By :func:`ecgcore.ops.packed_linear`: on a CPU. A row's result does not depend on the rows
+    beside it.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.bias, self.packed = bias, ops.pack_linear(weight)
+    Inputs and results are of the plan's precision; with weights in bfloat16 inputs are rounded to
+    that on the way in, and the sums, which are float32, are not rounded.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        self.bias, self.packed = bias, ops.pack_linear(weight.to(dtype))
 
     def __call__(
         self,
@@ -55,7 +59,7 @@ class PackedProduct(Product):
 
 
 class TorchProduct(Product):
-    """By torch: cuBLAS on a GPU; in bfloat16 also on a CPU, where oneDNN has it.
+    """By torch: cuBLAS on a GPU, and oneDNN on a CPU that multiplies tiles of bfloat16.
 
     Inputs and results are of the plan's precision; in bfloat16 they are rounded on the way in and
     out, and the sums are float32.
@@ -101,8 +105,12 @@ def make_product(weight: Tensor, bias: Tensor | None, precision: str) -> Product
     """Of ``weight (N, K)`` and ``bias (N,)``, which are copied and whose dtype is that of
     ``precision="fp32"``."""
     weight, bias = frozen(weight), None if bias is None else frozen(bias)
-    if precision == "bf16":
-        return TorchProduct(weight, bias, torch.bfloat16)
-    if weight.device.type == "cpu":
-        return PackedProduct(weight, bias)
-    return TorchProduct(weight, bias, weight.dtype)
+    dtype = torch.bfloat16 if precision == "bf16" else weight.dtype
+    own = weight.device.type == "cpu" and not (precision == "bf16" and multiplies_tiles())
+    return (PackedProduct if own else TorchProduct)(weight, bias, dtype)
+
+
+def multiplies_tiles() -> bool:
+    """Whether the CPU has AMX, whose products of bfloat16 no vectors keep up with: oneDNN knows
+    them, ``packed_linear`` does not."""
+    return bool(torch.cpu._is_amx_tile_supported())

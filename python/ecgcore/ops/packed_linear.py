@@ -10,20 +10,24 @@ from torch.nn import functional as F
 from ecgcore.ops import _rows, _shared
 
 _PANEL = 16  # features; as in cpp/include/ecgcore/kernels/packed_linear.h
+_PAIRS = torch.int32  # two bfloat16 in one number
 
 
 def pack_linear(weight: Tensor) -> Tensor:
     """The weight of a linear map as :func:`packed_linear` reads it.
 
     Panels of 16 output features, one behind the other, features fastest, zeros beyond the last: the
-    same for every CPU instruction set.
+    same for every CPU instruction set. In bfloat16 the entries are pairs of numbers that follow
+    each other along ``K``, zero beyond the last.
 
     Args:
-        weight: ``(N, K)``, float32 or float64, as of ``torch.nn.Linear``. That of a convolution of
-            width 3, ``(N, C, 3)``, goes as ``weight.permute(0, 2, 1).reshape(N, 3 * C)``.
+        weight: ``(N, K)``, float32, float64 or bfloat16, as of ``torch.nn.Linear``. That of a
+            convolution of width 3, ``(N, C, 3)``, goes as ``weight.permute(0, 2, 1).reshape(N, 3 *
+            C)``.
 
     Returns:
-        A tensor with one axis, without a gradient.
+        A tensor with one axis, without a gradient, of the same dtype; of bfloat16 the pairs, as
+        int32.
 
     Raises:
         TypeError: for an argument that is no tensor.
@@ -31,11 +35,15 @@ def pack_linear(weight: Tensor) -> Tensor:
     """
     op = "pack_linear"
     _shared.check_tensor(op, "weight", weight)
-    _shared.check_dtype(op, "weight", weight, torch.float32, torch.float64)
+    _shared.check_dtype(op, "weight", weight, torch.float32, torch.float64, torch.bfloat16)
     _shared.check_shape(op, "weight", weight, "(N, K)", (None, None))
     N, K = weight.shape
-    panels = F.pad(weight.detach(), (0, 0, 0, -N % _PANEL)).reshape(_panels(N), _PANEL, K)
-    return panels.mT.reshape(-1).contiguous()
+    terms = 2 if weight.dtype == torch.bfloat16 else 1
+    steps = -(-K // terms)
+    padded = F.pad(weight.detach(), (0, terms * steps - K, 0, -N % _PANEL))
+    entries = padded.reshape(_panels(N), _PANEL, steps, terms)
+    packed = entries.transpose(1, 2).reshape(-1).contiguous()
+    return packed.view(_PAIRS) if terms == 2 else packed
 
 
 def packed_linear(
@@ -59,7 +67,8 @@ def packed_linear(
     Args:
         x: ``(B, L, K)``, float32 or float64, at any strides; copied first if the last axis is not
             dense.
-        packed: :func:`pack_linear` of ``W (N, K)``.
+        packed: :func:`pack_linear` of ``W (N, K)``, of the dtype of ``x``, or of bfloat16 for
+            float32: then ``x`` is rounded to bfloat16 as well, and the sums are float32.
         out: ``(B, L, N)``, changed in place; the last axis dense, the others at any stride, apart
             from ``x``.
         bias: ``c``, ``(N,)``.
@@ -71,7 +80,9 @@ def packed_linear(
         ``out``.
 
     Each number is a sum in an order of its own: the same bits alone, in any batch, and for any
-    number of threads. No gradient.
+    number of threads. No gradient. Products of bfloat16 are the processor's own where it has
+    AVX512_BF16, and elsewhere products of the rounded numbers in float32, at the speed of those;
+    they are exact either way, so that only sums differ.
 
     Raises:
         TypeError: for arguments that are not tensors.
@@ -106,7 +117,10 @@ def packed_linear_reference(
     accumulate: bool = False,
 ) -> Tensor:
     """The definition of :func:`packed_linear` in plain torch."""
-    y = F.linear(x, _unpacked(packed, out.shape[2], x.shape[2]), bias)
+    weight = _unpacked(packed, out.shape[2], x.shape[2])
+    if weight.dtype == torch.bfloat16:
+        x, weight = x.bfloat16().to(x.dtype), weight.to(x.dtype)
+    y = F.linear(x, weight, bias)
     if shift is not None:
         y = y + shift.unsqueeze(1)
     if relu:
@@ -118,8 +132,19 @@ def _panels(N: int) -> int:
     return -(-N // _PANEL)
 
 
+def _steps(packed: Tensor, K: int) -> int:
+    return -(-K // 2) if packed.dtype == _PAIRS else K
+
+
+def _size(packed: Tensor, N: int, K: int) -> int:
+    return _panels(N) * _PANEL * _steps(packed, K)
+
+
 def _unpacked(packed: Tensor, N: int, K: int) -> Tensor:
-    return packed.reshape(_panels(N), K, _PANEL).mT.reshape(_panels(N) * _PANEL, K)[:N]
+    steps, terms = _steps(packed, K), 2 if packed.dtype == _PAIRS else 1
+    numbers = packed.contiguous().view(torch.bfloat16) if terms == 2 else packed
+    entries = numbers.reshape(_panels(N), steps, _PANEL, terms).transpose(1, 2)
+    return entries.reshape(_panels(N) * _PANEL, steps * terms)[:N, :K]
 
 
 def _fit(x: Tensor, packed: Tensor, out: Tensor, bias: Tensor | None, shift: Tensor | None) -> bool:
@@ -128,12 +153,18 @@ def _fit(x: Tensor, packed: Tensor, out: Tensor, bias: Tensor | None, shift: Ten
         return (
             x.dtype in (torch.float32, torch.float64)
             and _rows.fits(out, x, (B, L, N))
-            and _rows.fits(packed, x, (_panels(N) * _PANEL * K,))
+            and packed.shape == (_size(packed, N, K),)
+            and packed.dtype in _weights_of(x)
+            and packed.device == x.device
             and _rows.fits(bias, x, (N,))
             and _rows.fits(shift, x, (B, N), (1, N))
         )
     except (AttributeError, ValueError, IndexError):  # no tensor, another number of axes
         return False
+
+
+def _weights_of(x: Tensor) -> tuple[torch.dtype, ...]:
+    return (x.dtype, _PAIRS) if x.dtype == torch.float32 else (x.dtype,)
 
 
 def _complain(
@@ -149,9 +180,16 @@ def _complain(
     B, L, K = x.shape
     _rows.check_like(op, "out", out, x, "(B, L, N)", (B, L, None))
     N = out.shape[2]
-    size = _panels(N) * _PANEL * K
-    _rows.check_like(
-        op, "packed", packed, x, f"of pack_linear of a weight ({N}, {K}), (size,)", (size,)
+    _shared.check_tensor(op, "packed", packed)
+    _shared.check_dtype(op, "packed", packed, *_weights_of(x))
+    _shared.check_operand(
+        op,
+        "packed",
+        packed,
+        packed.dtype,
+        x.device,
+        f"of pack_linear of a weight ({N}, {K}), (size,)",
+        (_size(packed, N, K),),
     )
     if bias is not None:
         _rows.check_like(op, "bias", bias, x, "(N,)", (N,))

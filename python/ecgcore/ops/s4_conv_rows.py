@@ -12,7 +12,12 @@ from ecgcore import _native
 from ecgcore.ops import _rows, _shared
 from ecgcore.ops.s4_conv import at_good_length, s4_conv_reference
 
-_VECTOR_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}  # as in ecgcore/math/config.h
+_VECTOR_BYTES = {
+    "baseline": 16,
+    "avx2": 32,
+    "avx512": 64,
+    "avx512_bf16": 64,
+}  # as in ecgcore/math/config.h
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 

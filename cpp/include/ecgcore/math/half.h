@@ -15,6 +15,10 @@ struct Float16 {
 struct BFloat16 {
   uint16_t bits;
 };
+// Two of them as the processors that multiply them want them, the first in the low half.
+struct BFloat16Pair {
+  uint32_t bits;
+};
 
 template <class E>
 struct ElementTraits {
@@ -26,6 +30,10 @@ struct ElementTraits<Float16> {
 };
 template <>
 struct ElementTraits<BFloat16> {
+  using Real = float;
+};
+template <>
+struct ElementTraits<BFloat16Pair> {
   using Real = float;
 };
 template <class E>

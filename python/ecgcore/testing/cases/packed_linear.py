@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
+
 from ecgcore.ops import pack_linear
 from ecgcore.testing.cases.base import Case, Draw
 
@@ -25,11 +27,13 @@ class PackedLinearCase(Case):
     """``"each"``: a row for every sample, ``"one"``: one for all."""
     relu: bool = False
     accumulate: bool = False
+    rounded: bool = False
+    """Weights, and with them ``x``, in bfloat16; all else is then float32."""
 
     @property
     def name(self) -> str:
         words = [f"B{self.B}_L{self.L}_K{self.K}_N{self.N}"]
-        words += [w for w in ("bias", "relu", "accumulate") if getattr(self, w)]
+        words += [w for w in ("bias", "relu", "accumulate", "rounded") if getattr(self, w)]
         words += [] if self.shift is None else [f"shift-{self.shift}"]
         return "_".join(words)
 
@@ -49,9 +53,12 @@ class PackedLinearCase(Case):
             "accumulate": self.accumulate,
         }
 
-    def inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        given = super().inputs(*args, **kwargs)
-        return {"packed": pack_linear(given.pop("weight")), **given}
+    def inputs(
+        self, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> dict[str, Any]:
+        given = super().inputs(torch.float32 if self.rounded else dtype, device)
+        weight = given.pop("weight")
+        return {"packed": pack_linear(weight.bfloat16() if self.rounded else weight), **given}
 
 
 def _linear(B: int, L: int, K: int, N: int, *tags: str, **options: Any) -> PackedLinearCase:
@@ -73,6 +80,14 @@ PACKED_LINEAR = (
     _linear(2, 101, 768, 64, shift="each", note="a sum of three parts, several chunks"),
     _linear(16, 1, 512, 200, note="few rows: split over panels"),
     _linear(2, 1000, 24, 512, accumulate=True, note="split over threads"),
+    # In bfloat16: sums of one part and of two, of an even and an odd number of products.
+    _linear(2, 3, 12, 5, "gradcheck", rounded=True),
+    *(_linear(1, L, 9, 8, relu=True, rounded=True) for L in range(1, 13)),
+    *(_linear(2, L, 10, 49, shift="each", accumulate=True, rounded=True) for L in range(1, 13)),
+    _linear(2, 33, 0, 7, rounded=True, note="no features: bias alone"),
+    _linear(2, 150, 513, 33, "quick", relu=True, rounded=True, note="a sum of two parts"),
+    _linear(2, 101, 768, 64, shift="each", rounded=True, note="several chunks"),
+    _linear(16, 1, 512, 200, rounded=True, note="few rows: split over panels"),
     # The matrix products of SSSD-ECG.
     _linear(1, 1000, 512, 512, "bench", note="S4 output"),
     _linear(8, 1000, 512, 512, "bench", note="S4 output"),
@@ -81,4 +96,7 @@ PACKED_LINEAR = (
     _linear(1, 1000, 256, 512, "bench", note="residual and skip"),
     _linear(8, 1000, 256, 512, "bench", note="residual and skip"),
     _linear(8, 1000, 256, 8, "bench", note="output"),
+    _linear(1, 1000, 512, 512, "bench", rounded=True, note="S4 output"),
+    _linear(8, 1000, 512, 512, "bench", rounded=True, note="S4 output"),
+    _linear(8, 1000, 768, 512, "bench", rounded=True, note="convolution of width 3"),
 )
