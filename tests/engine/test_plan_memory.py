@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ecgcore import engine
-from ecgcore.engine import product
+from ecgcore.engine import plan, product
 from engine_checks import DSAT_OPTIONS, SSSD_OPTIONS, dsat, inputs, prepared, sssd
 from engine_checks import with_layers_without_s4 as by_hand
 
@@ -40,6 +40,18 @@ def test_steps_after_the_first_allocate_nothing(make, options, precision, monkey
     # Where oneDNN multiplies tiles of bfloat16 it asks for memory of its own.
     monkeypatch.setattr(product, "multiplies_tiles", lambda: False)
     _check(make(**options), precision)
+
+
+@pytest.mark.parametrize("make", [sssd, dsat])
+def test_a_step_takes_the_same_memory_in_any_batch(make, monkeypatch):
+    monkeypatch.setattr(plan, "records_at_once", lambda length: 2)
+    model, taken = make(), []
+    for batch in (2, 20):
+        x, y = inputs(model, batch, 200)
+        evaluate = prepared(model, x, y, [3.0])
+        taken.append(allocations(lambda: evaluate(torch.tensor([0]), x)))  # noqa: B023 - called now
+    assert len(taken[0]) > 3
+    assert taken[0] == taken[1]
 
 
 def test_nor_in_layers_that_only_a_hand_makes():

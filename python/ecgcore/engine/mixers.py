@@ -125,7 +125,7 @@ class Attention:
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
             for part in (*qkv.split(F, dim=2), attended)
         )
-        stats = work.tensor("stats", (x.shape[0], self.heads, x.shape[1], 2))
+        stats = work.tensor("stats", (self.heads, x.shape[1], 2))
         ops.local_attention_into(q, k, v, heads, stats, self.block_length, bias=self.bias)
         self.outward(attended, out, work)
 
