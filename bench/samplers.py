@@ -1,11 +1,12 @@
-"""Quality against the number of steps: every sampler on a small SSSD-ECG trained on real records.
+"""Quality against steps, start, guidance and precision: every sampler on a small SSSD-ECG trained
+on real records.
 
     python bench/samplers.py --data PTBXL --run RUN [--json PATH]
 
 ``--data`` is a folder in the layout of PTB-XL. A run that is not finished is trained first: 1,800
-steps of the demo's network with the references' noise schedule and units (mV), on folds 1 to 8.
-Records of folds 9 and 10 are what drawn ones are compared with, class for class. docs/samplers.md
-explains the figures.
+steps of the demo's network with the references' noise schedule and units (mV), one label in ten
+taken away, on folds 1 to 8. Records of folds 9 and 10 are what drawn ones are compared with, class
+for class. docs/samplers.md explains the figures.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -29,14 +29,45 @@ from ecgcore.train import Records, open_dataset, read_log
 from ecgcore.train.launch import Plan, read_records, train
 from ops import environment
 
+
+@dataclass(frozen=True)
+class Way:
+    """How to draw. ``start``: as ``model.sample`` has it, or ``"spectra"``."""
+
+    sampler: str
+    steps: int
+    start: str = "normal"
+    guidance: float = 1.0
+    precision: str = "fp32"
+
+    @property
+    def remark(self) -> str:
+        words = [self.start]
+        words += [f"guidance {self.guidance:g}"] if self.guidance != 1 else []
+        words += [self.precision] if self.precision != "fp32" else []
+        return ", ".join(words)
+
+
 STEPS = {"ddpm": (200,), "ddim": (50, 20, 10), "dpm++": (50, 20, 10, 6)}
-STARTS = ("normal", "matched")
+WAYS = [
+    *(
+        Way(sampler, steps, start)
+        for sampler, numbers in STEPS.items()
+        for steps in numbers
+        for start in ("normal", "matched")
+    ),
+    Way("dpm++", 20, "spectra"),
+    *(Way("dpm++", 20, guidance=w) for w in (1.5, 2.0, 4.0)),
+    Way("dpm++", 20, precision="bf16"),
+    Way("ddpm", 200, precision="bf16"),
+]
 BANDS = ((1, 5), (5, 15), (15, 40))
 """Hz, of the features"""
 FIGURES = {
     "psd_db": ("spectra, dB", 2),
     "mmd": ("1000 MMD²", 1),
     "variety": ("variety", 2),
+    "of_class": ("of class", 2),
     "std_ratio": ("std", 2),
     "qrs_height": ("QRS height", 2),
     "qrs_width": ("QRS width", 2),
@@ -54,7 +85,7 @@ def small_plan(folder: str) -> Plan:
     values["dataset"] |= {"scale": 1.0, "data_directory": folder}
     for section, key in (("dataset", "records"), ("dataset", "spread"), ("train", "max_minutes")):
         del values[section][key]  # of simulated records, and a limit by the clock
-    values["train"] |= {"max_steps": 1800}
+    values["train"] |= {"max_steps": 1800, "label_dropout": 0.1}
     return Plan.read(values)
 
 
@@ -138,6 +169,24 @@ def width(slope: np.ndarray, peak: int) -> float:
     return crossing(1) + crossing(-1)
 
 
+class Discriminant:
+    """Linear discriminant of classes, one share of the covariance for all (Hastie, Tibshirani,
+    Friedman, "The Elements of Statistical Learning", 4.3), classes taken as equally frequent."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray):
+        self.known = [c for c in range(y.shape[1]) if (y[:, c] > 0).sum() > 1]
+        parts = [x[y[:, c] > 0] for c in self.known]
+        self.means = np.stack([part.mean(0) for part in parts])
+        off = np.concatenate([p - mean for p, mean in zip(parts, self.means, strict=True)])
+        self.inverse = np.linalg.inv(off.T @ off / len(off) + 0.1 * np.eye(x.shape[1]))
+
+    def share(self, x: np.ndarray, y: np.ndarray) -> float:
+        """Of the records ``x``, how many are found to be of one of their classes ``y``."""
+        off = x[:, None] - self.means
+        distance = np.einsum("ncf,fg,ncg->nc", off, self.inverse, off)
+        return float(np.mean(y[np.arange(len(x)), np.array(self.known)[distance.argmin(1)]] > 0))
+
+
 class Judge:
     """Figures of drawn records beside held-out ones, with the training records' scale."""
 
@@ -146,6 +195,7 @@ class Judge:
         self.real = unseen.x.numpy().astype(np.float64)
         of_seen = features(seen.x.numpy().astype(np.float64), fs)
         self.center, self.scale = of_seen.mean(0), of_seen.std(0)
+        self.classes = Discriminant((of_seen - self.center) / self.scale, seen.y.numpy())
         self.features = self._features(self.real)
         d2 = squared_distances(self.features, self.features)
         apart = np.sqrt(d2[np.triu_indices(len(d2), 1)])
@@ -156,7 +206,7 @@ class Judge:
     def _features(self, x: np.ndarray) -> np.ndarray:
         return (features(x, self.fs) - self.center) / self.scale
 
-    def __call__(self, x: Tensor) -> dict[str, float]:
+    def __call__(self, x: Tensor, y: Tensor) -> dict[str, float]:
         array = x.numpy().astype(np.float64)
         found = judge(array, self.fs, real=self.real)
         own = self._features(array)
@@ -166,6 +216,7 @@ class Judge:
             "psd_db": found["psd_db"],
             "mmd": 1000 * mmd(own, self.features, self.bandwidth),
             "variety": float(np.sqrt(d2[np.triu_indices(len(d2), 1)]).mean() / self.apart),
+            "of_class": self.classes.share(own, y.numpy()),
             "std_ratio": found["std_ratio"],
             "qrs_height": height / self.height,
             "qrs_width": wide / self.width,
@@ -175,30 +226,56 @@ class Judge:
         }
 
 
-def draws(
-    model: torch.nn.Module,
-    schedule: diffusion.NoiseSchedule,
-    moments: diffusion.ClassMoments,
-    labels: Tensor,
-    shape: tuple[int, int],
-    seed: int,
-    only: tuple[str, ...],
-) -> Iterator[tuple[str, int, str, Tensor]]:
-    """Signals of every sampler, number of steps and start: the same noise for all of them."""
-    for sampler in only:
-        for steps in STEPS[sampler]:
-            for start in STARTS:
-                x = diffusion.sample(
-                    model,
-                    (len(labels), *shape),
-                    labels,
-                    schedule,
-                    sampler=sampler,
-                    steps=steps,
-                    noise=diffusion.RecordNoise(seed, range(len(labels))),
-                    start=moments.of(labels) if start == "matched" else None,
-                )
-                yield sampler, steps, start, x
+class Spectra:
+    """The start with the cross-spectra of all channels of ``x (m, channels, L)``, which is the
+    Gaussian of stationary data with any correlation in time and between leads."""
+
+    def __init__(self, x: Tensor):
+        self.mean = x.double().mean((0, 2)).unsqueeze(1)
+        parts = torch.fft.rfft(x.double() - self.mean, norm="ortho")
+        self.spectra = torch.einsum("mcf,mdf->fcd", parts, parts.conj()) / len(x)
+
+    def start(self, noise: Tensor, alpha_bar: float) -> Tensor:
+        noised = alpha_bar * self.spectra + (1 - alpha_bar) * torch.eye(noise.shape[1])
+        power, basis = torch.linalg.eigh(noised)
+        root = (basis * power.sqrt().unsqueeze(-2)) @ basis.mH
+        white = torch.fft.rfft(noise.double(), norm="ortho")
+        colored = torch.einsum("fcd,bdf->bcf", root, white)
+        found = torch.fft.irfft(colored, noise.shape[2], norm="ortho")
+        return (alpha_bar**0.5 * self.mean + found).float()
+
+
+class Draws:
+    """Signals for ``labels`` like ``like (m, channels, L)``, of the same noise for every way."""
+
+    def __init__(self, model: torch.nn.Module, plan: Plan, seen: Records, like: Real, y: Tensor):
+        self.model, self.labels, self.shape = model, y, (len(y), *like.x.shape[1:])
+        self.schedule = diffusion.NoiseSchedule.linear(**plan.model["diffusion"])
+        self.moments = diffusion.class_moments(seen.x, seen.y)
+        self.spectra = Spectra(like.x)
+
+    def __call__(self, way: Way, seed: int) -> Tensor:
+        noise = diffusion.RecordNoise(seed, range(len(self.labels)))
+        start: Any = None
+        if way.start == "matched":
+            start = self.moments.of(self.labels)
+        if way.start == "spectra":
+            white = torch.empty(self.shape)
+            noise.into(white, torch.zeros(1, dtype=torch.int64))
+            last = self.schedule.T - 1
+            start = last, self.spectra.start(white, float(self.schedule.alpha_bar[last]))
+        return diffusion.sample(
+            self.model,
+            self.shape,
+            self.labels,
+            self.schedule,
+            sampler=way.sampler,
+            steps=way.steps,
+            noise=noise,
+            start=start,
+            guidance=way.guidance,
+            precision=way.precision,
+        )
 
 
 def summary(values: list[dict[str, float]]) -> dict[str, list[float]]:
@@ -248,16 +325,17 @@ def main() -> None:
     ]
     unseen = windows(held_out, arguments.n, seed=0)
     judged = Judge(windows([seen], 4 * arguments.n, seed=100), unseen, seen.fs)
-    real = [judged(windows([seen], arguments.n, seed=s).x) for s in range(1, arguments.seeds + 1)]
+    real = [windows([seen], arguments.n, seed=s) for s in range(1, arguments.seeds + 1)]
     found: dict[tuple[str, int | None, str], list[dict[str, float]]] = {
-        ("real, trained on", None, ""): real
+        ("real, trained on", None, ""): [judged(r.x, r.y) for r in real],
+        ("real, held out", None, ""): [judged(unseen.x, unseen.y)] * arguments.seeds,
     }
-    moments = diffusion.class_moments(seen.x, seen.y)
-    schedule = diffusion.NoiseSchedule.linear(**plan.model["diffusion"])
-    shape, only = tuple(unseen.x.shape[1:]), tuple(arguments.sampler or STEPS)
+    draw = Draws(model, plan, seen, windows([seen], 2000, seed=7), unseen.y)
+    ways = [way for way in WAYS if way.sampler in (arguments.sampler or STEPS)]
     for seed in range(arguments.seeds):
-        for *row, x in draws(model, schedule, moments, unseen.y, shape, seed, only):
-            found.setdefault(tuple(row), []).append(judged(x))
+        for way in ways:
+            row = way.sampler, way.steps, way.remark
+            found.setdefault(row, []).append(judged(draw(way, seed), unseen.y))
             tell(f"seed {seed}: {' '.join(map(str, row))}")
         if seed == 0:
             continue  # no spread to tell

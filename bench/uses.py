@@ -72,7 +72,7 @@ def main() -> None:
         x = model.sample(unseen.y, seed=1, **options).x[:, eight]
         if "rate" in options:
             x = resampled(x, length)
-        found = judged(x)
+        found = judged(x, unseen.y)
         rows.append({"drawn": name} | {key: found[key] for key in FIGURES})
 
     real = data.to_twelve_leads(unseen.x, basis=plan.data.basis, order="ptbxl")
