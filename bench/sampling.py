@@ -195,10 +195,11 @@ def measured(
         if difference is not None and not difference < limit:
             raise RuntimeError(f"{name}, {variant}: off by {difference:.1e}")
         differences[variant] = difference
-    for way in ways.values():
+    peaks = {}
+    for variant, way in ways.items():
         if way.whole is not None:
-            way.whole()  # "prepare" forgot the plans, whose weights are not a step's memory
-    peaks = {variant: peak_memory(way.whole or way.run, device) for variant, way in ways.items()}
+            way.whole()  # makes a plan that was forgotten, whose weights are not a step's memory
+        peaks[variant] = peak_memory(way.whole or way.run, device)
     seconds = interleaved({variant: way.run for variant, way in ways.items()}, rounds, device)
     blocks = len(model.residual_layer.residual_blocks)
     return [

@@ -17,11 +17,8 @@ from ecgcore.models.card import ModelCard
 from ecgcore.sampling import ECGBatch, sample
 from ecgcore.sampling.channels import leads_of, to_leads
 from support import recorded
+from tiny import EIGHT, tiny_sssd
 from tiny import loaded_sssd as loaded
-from tiny import tiny_sssd
-
-EIGHT = ("I", "V1", "V2", "V3", "V4", "V5", "V6", "aVF")
-
 
 # --- noise ----------------------------------------------------------------------------------------
 

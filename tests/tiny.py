@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from ecgcore import models, sampling
+from ecgcore import compat, models, sampling
 from ecgcore.models.card import ModelCard
 
+EIGHT = ("I", "V1", "V2", "V3", "V4", "V5", "V6", "aVF")
+BETAS = {"beta_0": 1e-4, "beta_T": 0.02}
 SETTINGS: dict[str, Any] = {
     "in_channels": 8,
     "out_channels": 8,
@@ -81,3 +84,11 @@ def noise_of(model: models.SSSDECG | models.DSATECG, length: int = 40) -> torch.
     with torch.no_grad():
         out: torch.Tensor = model(x, y, torch.tensor([0, 2]))
     return out
+
+
+def foreign(path: Path, model: torch.nn.Module, weight_norm: str = "new") -> Path:
+    """Write a model as the references' training scripts do."""
+    path.parent.mkdir(exist_ok=True)
+    state = compat.export_state_dict(model, weight_norm=weight_norm)
+    torch.save({"model_state_dict": state, "optimizer_state_dict": {"state": {}}}, path)
+    return path
