@@ -99,6 +99,44 @@ def test_only_the_gradients_asked_for_are_computed_and_they_do_not_change(op_bac
 
 
 @pytest.mark.one_isa
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("op", DIFFERENTIABLE)
+def test_transforms_of_torch_func_give_the_gradients_of_autograd(op: str) -> None:
+    case = quick(op)
+    inputs = case.inputs()
+    if op == "conditional_batch_norm":  # nobody may change running statistics inside a transform
+        inputs["training"] = False
+    expected = evaluate(native(op), inputs, case.wrt)
+    leaves = [inputs[name] for name in case.wrt]
+
+    def function(*values: Tensor) -> Tensor:
+        return native(op)(**{**inputs, **dict(zip(case.wrt, values, strict=True))})
+
+    output, pullback = torch.func.vjp(function, *leaves)
+    gradients = pullback(cotangent(output.shape, output.dtype))
+    found = {f"grad {name}": g for name, g in zip(case.wrt, gradients, strict=True)}
+    same({"output": output, **found}, expected)
+    if op not in COMPOSED:  # torch.library would give tangents of zero
+        with pytest.raises(NotImplementedError, match="jvp"):
+            torch.func.jvp(function, tuple(leaves), tuple(leaves))
+
+
+@pytest.mark.one_isa
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_gradients_of_each_sample_by_vmap() -> None:
+    u, spectrum = torch.randn(3, 2, 8), torch.fft.rfft(torch.randn(1, 2, 8), n=16)
+
+    def loss(spectrum: Tensor, u: Tensor) -> Tensor:
+        return ops.s4_conv(u.unsqueeze(0), spectrum).pow(2).sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(spectrum, u)
+    for b in range(3):
+        leaf = spectrum.clone().requires_grad_()
+        loss(leaf, u[b]).backward()
+        assert relative_error(found[b], leaf.grad) < 1e-6  # type: ignore[arg-type]
+
+
+@pytest.mark.one_isa
 @pytest.mark.parametrize("op", NATIVE)
 def test_opcheck_is_clean_for_every_native_op_called(op: str) -> None:
     """opcheck on the exact calls that the public function and its backward make of

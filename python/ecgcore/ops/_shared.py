@@ -136,7 +136,9 @@ def register_autograd(
 
     That takes the same two functions through a ``torch.autograd.Function`` of its own: a call costs
     60 us less, of 120, than through ``torch.library``, which goes from Python to the dispatcher and
-    back twice. While torch traces, and where nothing needs a gradient, it is the op itself.
+    back twice. Transforms of ``torch.func`` know no functions of ``torch.library`` at all, and none
+    of this form: they get a third. While torch traces, and where nothing needs a gradient, it is
+    the op itself.
     """
     torch.library.register_autograd(f"ecgcore::{name}", backward, setup_context=setup_context)
     op = getattr(torch.ops.ecgcore, name).default
@@ -147,21 +149,33 @@ def register_autograd(
         setup_context(ctx, args, output)
         return output
 
-    members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-    function: Any = type(name, (torch.autograd.Function,), members)
+    def function(**members: Any) -> Any:
+        members = {"backward": staticmethod(backward), **members}
+        return type(name, (torch.autograd.Function,), members)
+
+    eager = function(forward=staticmethod(forward))
+    transformed = function(
+        forward=staticmethod(lambda *args: op(*args)),
+        setup_context=staticmethod(setup_context),
+        generate_vmap_rule=True,
+    )
 
     def call(*args: Any) -> Any:
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            for value in args:
-                if isinstance(value, Tensor) and value.requires_grad:
-                    return function.apply(*args)
+        if not torch.compiler.is_compiling():
+            if torch._C._are_functorch_transforms_active():
+                return transformed.apply(*args)
+            if torch.is_grad_enabled():
+                for value in args:
+                    if isinstance(value, Tensor) and value.requires_grad:
+                        return eager.apply(*args)
         return op(*args)
 
     return call
 
 
-def refuse_double_backward(op: str) -> None:
-    """Make a second derivative through ``ecgcore::<op>`` an error that names the way out."""
+def refuse_double_backward(op: str) -> Callable[..., Any]:
+    """Make a second derivative through ``ecgcore::<op>`` an error that names the way out; returns
+    its backward op as eager code should call it."""
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         pass
@@ -171,6 +185,4 @@ def refuse_double_backward(op: str) -> None:
             f"ecgcore::{op}: double backward is not implemented; use ecgcore.ops.reference.{op}"
         )
 
-    torch.library.register_autograd(
-        f"ecgcore::{op}_backward", backward, setup_context=setup_context
-    )
+    return register_autograd(f"{op}_backward", backward, setup_context)

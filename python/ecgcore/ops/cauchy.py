@@ -64,7 +64,7 @@ def cauchy(v: Tensor, z: Tensor, w: Tensor, *, conjugate_pairs: bool = True) -> 
     modes = v.shape[-1]
     rows_v = _shared.dense(v.expand(*batch, modes)).reshape(-1, modes)
     rows_w = _shared.dense(w.expand(*batch, modes)).reshape(-1, modes)
-    out = torch.ops.ecgcore.cauchy(rows_v, _shared.dense(z), rows_w, conjugate_pairs)
+    out = _op(rows_v, _shared.dense(z), rows_w, conjugate_pairs)
     return out.reshape(*batch, z.shape[0])
 
 
@@ -101,11 +101,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     v, z, w = ctx.saved_tensors
     wanted = list(ctx.needs_input_grad[:3])
-    grads = torch.ops.ecgcore.cauchy_backward(
-        _shared.dense(grad), v, z, w, ctx.conjugate_pairs, wanted
-    )
+    grads = _backward_op(_shared.dense(grad), v, z, w, ctx.conjugate_pairs, wanted)
     return *(g if want else None for g, want in zip(grads, wanted, strict=True)), None
 
 
-torch.library.register_autograd("ecgcore::cauchy", _backward, setup_context=_setup_context)
-_shared.refuse_double_backward("cauchy")
+_op = _shared.register_autograd("cauchy", _backward, _setup_context)
+_backward_op = _shared.refuse_double_backward("cauchy")

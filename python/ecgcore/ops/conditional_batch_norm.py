@@ -176,7 +176,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     wanted = list(ctx.needs_input_grad[:3])
-    grads = torch.ops.ecgcore.conditional_batch_norm_backward.default(
+    grads = _backward_op(
         _shared.dense(grad),
         *ctx.saved_tensors,
         ctx.training,
@@ -188,4 +188,4 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _op = _shared.register_autograd("conditional_batch_norm", _backward, _setup_context)
-_shared.refuse_double_backward("conditional_batch_norm")
+_backward_op = _shared.refuse_double_backward("conditional_batch_norm")

@@ -87,9 +87,8 @@ def diag_kernel(
     if _backend.current_backend() == "keops":
         A, B, C, wide_dt = (x.to(_shared.wide_like(x)) for x in (A, B, C, dt))
         return _composed(A, B, C, wide_dt, L, discretization, _keops.powers).to(dt.dtype)
-    return torch.ops.ecgcore.diag_kernel(
-        *(_shared.dense(x) for x in (A, B, C, dt)), L, discretization
-    )
+    K: Tensor = _op(*(_shared.dense(x) for x in (A, B, C, dt)), L, discretization)
+    return K
 
 
 def diag_kernel_reference(
@@ -165,11 +164,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     wanted = list(ctx.needs_input_grad[:4])
-    grads = torch.ops.ecgcore.diag_kernel_backward(
-        _shared.dense(grad), *ctx.saved_tensors, ctx.L, ctx.discretization, wanted
-    )
+    grads = _backward_op(_shared.dense(grad), *ctx.saved_tensors, ctx.L, ctx.discretization, wanted)
     return *_shared.wanted_gradients(grads, wanted), None, None
 
 
-torch.library.register_autograd("ecgcore::diag_kernel", _backward, setup_context=_setup_context)
-_shared.refuse_double_backward("diag_kernel")
+_op = _shared.register_autograd("diag_kernel", _backward, _setup_context)
+_backward_op = _shared.refuse_double_backward("diag_kernel")

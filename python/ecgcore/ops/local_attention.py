@@ -72,7 +72,7 @@ def local_attention(
     if bias is not None:
         real = _real_of(q.dtype)
         bias = _shared.dense(bias.to(real).expand(heads, block_length, 3 * block_length))
-    out, _ = torch.ops.ecgcore.local_attention(
+    out, _ = _op(
         _dense_rows(q),
         _dense_rows(k),
         _dense_rows(v),
@@ -332,7 +332,7 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, 
     dq, dk, dv, dbias = (
         gradient if want else None
         for gradient, want in zip(
-            torch.ops.ecgcore.local_attention_backward(
+            _backward_op(
                 _dense_rows(grad),
                 q,
                 k,
@@ -352,5 +352,5 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, 
     return dq, dk, dv, None, dbias, None, None, None, None
 
 
-torch.library.register_autograd("ecgcore::local_attention", _backward, setup_context=_setup_context)
-_shared.refuse_double_backward("local_attention")
+_op = _shared.register_autograd("local_attention", _backward, _setup_context)
+_backward_op = _shared.refuse_double_backward("local_attention")

@@ -93,7 +93,8 @@ def nplr_kernel(
     if _backend.current_backend() != "native" or not _shared.has_plan(L):
         return torch.fft.irfft(_spectrum(A, B, C, P, dt, L, Q, omega, length_correction), n=L)
     operands = _corrected(A, B, C, P, dt, L, Q, omega, length_correction)
-    return torch.ops.ecgcore.nplr_kernel(*_dense(operands), L).to(_shared.REAL_OF[C.dtype])
+    K: Tensor = _kernel_op(*_dense(operands), L)
+    return K.to(_shared.REAL_OF[C.dtype])
 
 
 def _checked(
@@ -154,7 +155,8 @@ def _spectrum(
     if _backend.current_backend() == "keops":
         A, B, corrected, P, Q, dt, omega = operands
         return _composed(A, B, corrected, P, dt, L, Q, omega, _keops.sum_over_modes).to(C.dtype)
-    return torch.ops.ecgcore.nplr_spectrum(*_dense(operands), L).to(C.dtype)
+    spectrum: Tensor = _spectrum_op(*_dense(operands), L)
+    return spectrum.to(C.dtype)
 
 
 _Operands = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]
@@ -341,16 +343,17 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*operands)
 
 
-def _register_autograd(op: str, native_backward: Any) -> None:
+def _register_autograd(op: str) -> Callable[..., Any]:
+    native_backward = _shared.refuse_double_backward(op)
+
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         *operands, omega = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad[:6])
         grads = native_backward(_shared.dense(grad), *operands, omega, ctx.L, wanted)
         return *(g if want else None for g, want in zip(grads, wanted, strict=True)), None, None
 
-    torch.library.register_autograd(f"ecgcore::{op}", backward, setup_context=_setup_context)
-    _shared.refuse_double_backward(op)
+    return _shared.register_autograd(op, backward, _setup_context)
 
 
-_register_autograd("nplr_spectrum", torch.ops.ecgcore.nplr_spectrum_backward)
-_register_autograd("nplr_kernel", torch.ops.ecgcore.nplr_kernel_backward)
+_spectrum_op = _register_autograd("nplr_spectrum")
+_kernel_op = _register_autograd("nplr_kernel")

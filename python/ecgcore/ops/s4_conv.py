@@ -54,12 +54,13 @@ def s4_conv(
         ValueError: for wrong dtypes, shapes or devices, or an unknown activation.
     """
     _check(u, spectrum, D, activation)
-    return torch.ops.ecgcore.s4_conv(
+    y: Tensor = _op(
         _shared.dense(u),
         _shared.dense(at_good_length(spectrum, u.shape[-1])),
         None if D is None else _shared.dense(D),
         activation == "gelu",
     )
+    return y
 
 
 def s4_conv_reference(
@@ -142,11 +143,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     u, spectrum, D = ctx.saved_tensors
     wanted = list(ctx.needs_input_grad[:3])
-    grads = torch.ops.ecgcore.s4_conv_backward(
-        _shared.dense(grad), u, spectrum, D, ctx.gelu, wanted
-    )
+    grads = _backward_op(_shared.dense(grad), u, spectrum, D, ctx.gelu, wanted)
     return *(g if want else None for g, want in zip(grads, wanted, strict=True)), None
 
 
-torch.library.register_autograd("ecgcore::s4_conv", _backward, setup_context=_setup_context)
-_shared.refuse_double_backward("s4_conv")
+_op = _shared.register_autograd("s4_conv", _backward, _setup_context)
+_backward_op = _shared.refuse_double_backward("s4_conv")

@@ -61,7 +61,7 @@ def ssm_step(
     operands = (state, u, A, B, C, P, Q)
     if not _fit(*operands):
         _complain(operands)
-    y, following = torch.ops.ecgcore.ssm_step(*(_shared.dense(x) for x in operands))
+    y, following = _op(*(_shared.dense(x) for x in operands))
     return y, following
 
 
@@ -168,11 +168,11 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 def _backward(ctx: Any, grad_y: Tensor, grad_next: Tensor) -> tuple[Tensor | None, ...]:
     wanted = list(ctx.needs_input_grad)
-    grads = torch.ops.ecgcore.ssm_step_backward(
+    grads = _backward_op(
         _shared.dense(grad_y), _shared.dense(grad_next), *ctx.saved_tensors, wanted
     )
     return tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
 
 
-torch.library.register_autograd("ecgcore::ssm_step", _backward, setup_context=_setup_context)
-_shared.refuse_double_backward("ssm_step")
+_op = _shared.register_autograd("ssm_step", _backward, _setup_context)
+_backward_op = _shared.refuse_double_backward("ssm_step")

@@ -54,9 +54,7 @@ def vandermonde(v: Tensor, log_x: Tensor, L: int, *, conjugate_pairs: bool = Tru
         sums = _keops.vandermonde(v, log_x, L)
         return 2 * sums.real if conjugate_pairs else sums
     rows = _rows(batch, log_x)
-    out = torch.ops.ecgcore.vandermonde(
-        _heads(v, batch, rows), _rows_of(log_x, rows), L, conjugate_pairs
-    )
+    out = _op(_heads(v, batch, rows), _rows_of(log_x, rows), L, conjugate_pairs)
     return out.reshape(*batch, L)
 
 
@@ -102,9 +100,7 @@ def vandermonde_transpose(u: Tensor, v: Tensor, log_x: Tensor, L: int) -> Tensor
     if _backend.current_backend() == "keops":
         return _keops.vandermonde_transpose(u, v, log_x, L)
     rows = _rows(batch, log_x)
-    out = torch.ops.ecgcore.vandermonde_transpose(
-        _heads(u, batch, rows), _heads(v, batch, rows), _rows_of(log_x, rows), L
-    )
+    out = _transpose(_heads(u, batch, rows), _heads(v, batch, rows), _rows_of(log_x, rows), L)
     return out.reshape(*batch, v.shape[-1])
 
 
@@ -191,7 +187,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     wanted = list(ctx.needs_input_grad[:2])
-    grads = torch.ops.ecgcore.vandermonde_backward(
+    grads = _backward_op(
         _shared.dense(grad), *ctx.saved_tensors, ctx.L, ctx.conjugate_pairs, wanted
     )
     return *_shared.wanted_gradients(grads, wanted), None, None
@@ -216,15 +212,13 @@ def _setup_transpose(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _transpose_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     wanted = list(ctx.needs_input_grad[:3])
-    grads = torch.ops.ecgcore.vandermonde_transpose_backward(
-        _shared.dense(grad), *ctx.saved_tensors, ctx.L, wanted
-    )
+    grads = _transpose_backward_op(_shared.dense(grad), *ctx.saved_tensors, ctx.L, wanted)
     return *_shared.wanted_gradients(grads, wanted), None
 
 
-torch.library.register_autograd("ecgcore::vandermonde", _backward, setup_context=_setup_context)
-torch.library.register_autograd(
-    "ecgcore::vandermonde_transpose", _transpose_backward, setup_context=_setup_transpose
+_op = _shared.register_autograd("vandermonde", _backward, _setup_context)
+_backward_op = _shared.refuse_double_backward("vandermonde")
+_transpose = _shared.register_autograd(
+    "vandermonde_transpose", _transpose_backward, _setup_transpose
 )
-_shared.refuse_double_backward("vandermonde")
-_shared.refuse_double_backward("vandermonde_transpose")
+_transpose_backward_op = _shared.refuse_double_backward("vandermonde_transpose")
