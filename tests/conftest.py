@@ -38,9 +38,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         best = _native.cpu_isa()
         isas = [best] if best_only or forced else _native.cpu_isas()
         if "avx512_bf16" in isas and metafunc.definition.path.stem != "test_packed_linear":
-            isas = [
-                isa for isa in isas if isa != "avx512"
-            ]  # the same kernels but for packed_linear
+            # The same kernels as avx512 but for packed_linear.
+            isas = [isa for isa in isas if isa != "avx512"]
         metafunc.fixturenames.append("cpu_isa")
         if "op_backend" in metafunc.fixturenames:
             runs = [pytest.param(isa, "native", id=isa) for isa in isas]

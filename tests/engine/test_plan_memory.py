@@ -45,13 +45,15 @@ def test_steps_after_the_first_allocate_nothing(make, options, precision, monkey
 @pytest.mark.parametrize("make", [sssd, dsat])
 def test_a_step_takes_the_same_memory_in_any_batch(make, monkeypatch):
     monkeypatch.setattr(plan, "records_at_once", lambda length: 2)
-    model, taken = make(), []
-    for batch in (2, 20):
+    model = make()
+
+    def taken(batch: int) -> list[int]:
         x, y = inputs(model, batch, 200)
         evaluate = prepared(model, x, y, [3.0])
-        taken.append(allocations(lambda: evaluate(torch.tensor([0]), x)))  # noqa: B023 - called now
-    assert len(taken[0]) > 3
-    assert taken[0] == taken[1]
+        return allocations(lambda: evaluate(torch.tensor([0]), x))
+
+    assert len(taken(2)) > 3
+    assert taken(2) == taken(20)
 
 
 def test_nor_in_layers_that_only_a_hand_makes():

@@ -28,10 +28,10 @@ from ecgcore.testing import (
 )
 from ecgcore.testing.compare import cotangent, evaluate, native, reference, relative_error
 from layouts import same, strided
+from op_calls import record_calls
 from support import ONE_BACKEND
 
 OPS = tuple(CASES)
-NATIVE = [op for op in OPS if op not in COMPOSED]
 DIFFERENTIABLE = [op for op in OPS if op not in INFERENCE]
 ONCE = [op for op in DIFFERENTIABLE if op not in ANY_ORDER]
 LONGER_IS_AS_GOOD = {
@@ -96,117 +96,6 @@ def test_only_the_gradients_asked_for_are_computed_and_they_do_not_change(op_bac
             # One gradient alone may take a cheaper path: the numbers agree, not the bits.
             error = relative_error(alone[f"grad {name}"], together[f"grad {name}"])
             assert error < 5e-6, f"{op}: grad {name} alone differs by {error}"
-
-
-@pytest.mark.one_isa
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-@pytest.mark.parametrize("op", DIFFERENTIABLE)
-def test_transforms_of_torch_func_give_the_gradients_of_autograd(op: str) -> None:
-    case = quick(op)
-    inputs = case.inputs()
-    if op == "conditional_batch_norm":  # nobody may change running statistics inside a transform
-        inputs["training"] = False
-    expected = evaluate(native(op), inputs, case.wrt)
-    leaves = [inputs[name] for name in case.wrt]
-
-    def function(*values: Tensor) -> Tensor:
-        return native(op)(**{**inputs, **dict(zip(case.wrt, values, strict=True))})
-
-    output, pullback = torch.func.vjp(function, *leaves)
-    gradients = pullback(cotangent(output.shape, output.dtype))
-    found = {f"grad {name}": g for name, g in zip(case.wrt, gradients, strict=True)}
-    same({"output": output, **found}, expected)
-    if op not in COMPOSED:  # torch.library would give tangents of zero
-        with pytest.raises(NotImplementedError, match="jvp"):
-            torch.func.jvp(function, tuple(leaves), tuple(leaves))
-
-
-@pytest.mark.one_isa
-@pytest.mark.filterwarnings("ignore:There is a performance drop")
-def test_gradients_of_each_sample_by_vmap() -> None:
-    u, spectrum = torch.randn(3, 2, 8), torch.fft.rfft(torch.randn(1, 2, 8), n=16)
-
-    def loss(spectrum: Tensor, u: Tensor) -> Tensor:
-        return ops.s4_conv(u.unsqueeze(0), spectrum).pow(2).sum()
-
-    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(spectrum, u)
-    for b in range(3):
-        leaf = spectrum.clone().requires_grad_()
-        loss(leaf, u[b]).backward()
-        assert relative_error(found[b], leaf.grad) < 1e-6  # type: ignore[arg-type]
-
-
-@pytest.mark.one_isa
-@pytest.mark.parametrize("op", NATIVE)
-def test_opcheck_is_clean_for_every_native_op_called(op: str) -> None:
-    """opcheck on the exact calls that the public function and its backward make of
-    ``torch.ops.ecgcore``."""
-    for case in cases(op, "gradcheck")[1::2]:  # every kind of argument; a call takes a second
-        calls = record_calls(case)
-        assert calls, f"{op} calls no native op"
-        for function, args in calls:
-            torch.library.opcheck(function, args)
-
-
-def record_calls(case: Case) -> list[tuple[Any, tuple[Any, ...]]]:
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Record(TorchDispatchMode):
-        def __init__(self) -> None:
-            super().__init__()
-            self.calls: list[tuple[Any, tuple[Any, ...]]] = []
-
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            if func.namespace == "ecgcore":
-                copies = tuple(a.detach().clone() if isinstance(a, Tensor) else a for a in args)
-                self.calls.append((func, copies))
-            return func(*args, **(kwargs or {}))
-
-    inputs = case.inputs(torch.float64)
-    with Record() as record:
-        evaluate(native(case.op), inputs, case.wrt)
-    forwards = []
-    for func, args in record.calls:  # forward calls: differentiable in what the case differentiates
-        if "backward" not in str(func) and case.op not in INFERENCE:
-            args = tuple(
-                a.requires_grad_()
-                if isinstance(a, Tensor) and (a.is_complex() or a.is_floating_point())
-                else a
-                for a in args
-            )
-        forwards.append((func, args))
-    return forwards
-
-
-@pytest.mark.one_isa
-@pytest.mark.no_sanitizer
-@pytest.mark.parametrize("op", OPS)
-def test_compiles_without_a_graph_break_forward_and_backward(op: str) -> None:
-    case = quick(op)
-    inputs = case.inputs()
-    torch.compiler.reset()
-    compiled = torch.compile(native(op), fullgraph=True, backend="aot_eager")
-    expected, found = (evaluate(f, inputs, case.wrt) for f in (native(op), compiled))
-    for name, value in expected.items():
-        assert relative_error(found[name], value) < 1e-6, name
-
-
-@pytest.mark.one_isa
-@pytest.mark.no_sanitizer
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex")
-def test_compiles_with_inductor_and_dynamic_batch() -> None:
-    torch.compiler.reset()
-    compiled = torch.compile(ops.cauchy, fullgraph=True, dynamic=True)
-    for rows in (2, 5):
-        v, w = (
-            torch.randn(rows, 7, dtype=torch.complex64),
-            torch.randn(rows, 7, dtype=torch.complex64),
-        )
-        z = torch.randn(11, dtype=torch.complex64) * 5
-        assert relative_error(compiled(v, z, w), ops.cauchy(v, z, w)) < 1e-6
 
 
 @pytest.mark.parametrize("case", QUICK)
