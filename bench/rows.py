@@ -23,8 +23,8 @@ from ecgcore.testing.cases import (
     stored_omega,
 )
 from ecgcore.testing.compare import native
+from engine_rows import convolution_rows, product_rows
 from engine_rows import norm_rows as layer_norm_rows
-from engine_rows import product_rows
 from gan_rows import norm_rows, shuffle_rows, upsample_rows
 from measure import Row, Series, Variant
 
@@ -35,6 +35,7 @@ OPS = (
     "diag_kernel",
     "local_attention",
     "nplr_kernel",
+    "packed_conv",
     "packed_linear",
     "phase_shuffle",
     "s4_conv",
@@ -161,6 +162,7 @@ def rows(op: str | None, device: str, quick: bool, keops: bool) -> Iterable[Row]
         ("phase_shuffle", shuffle_rows),
         ("conditional_batch_norm", norm_rows),
         ("upsample_conv1d", upsample_rows),
+        ("packed_conv", convolution_rows),
         ("packed_linear", product_rows),
         ("add_layer_norm", layer_norm_rows),
     ):

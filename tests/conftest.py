@@ -37,8 +37,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         forced = "ECGCORE_CPU_ISA" in os.environ
         best = _native.cpu_isa()
         isas = [best] if best_only or forced else _native.cpu_isas()
-        if "avx512_bf16" in isas and metafunc.definition.path.stem != "test_packed_linear":
-            # The same kernels as avx512 but for packed_linear.
+        if "avx512_bf16" in isas and not metafunc.definition.path.stem.startswith("test_packed"):
+            # The same kernels as avx512 but for the packed products.
             isas = [isa for isa in isas if isa != "avx512"]
         metafunc.fixturenames.append("cpu_isa")
         if "op_backend" in metafunc.fixturenames:

@@ -27,6 +27,7 @@ ONE_BACKEND = frozenset(
         "add_layer_norm",
         "conditional_batch_norm",
         "local_attention",
+        "packed_conv",
         "packed_linear",
         "phase_shuffle",
         "philox_normal",

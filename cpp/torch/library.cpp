@@ -9,6 +9,7 @@
 #include "ops/diag.h"
 #include "ops/local_attention.h"
 #include "ops/nplr.h"
+#include "ops/packed_conv.h"
 #include "ops/packed_linear.h"
 #include "ops/phase_shuffle.h"
 #include "ops/philox.h"
@@ -66,6 +67,7 @@ void register_operators() {
   ops.def<conditional_batch_norm_backward<Cpu>>(
       "conditional_batch_norm_backward", {"grad", "x", "gamma", "beta", "statistics", "training",
                                           "activation", "negative_slope", "wanted"});
+  ops.def<packed_conv<Cpu>>("packed_conv", {"x", "packed", "bias", "out"});
   ops.def<packed_linear<Cpu>>("packed_linear",
                               {"x", "packed", "bias", "shift", "out", "relu", "accumulate"});
   ops.def<add_layer_norm<Cpu>>("add_layer_norm", {"y", "residual", "weight", "bias", "shift", "out",
@@ -104,6 +106,7 @@ void register_operators() {
   cpu.impl<conditional_batch_norm_backward<Cpu>>("conditional_batch_norm_backward");
   cpu.impl<philox_normal<Cpu>>("philox_normal");
   cpu.impl<philox_uniform<Cpu>>("philox_uniform");
+  cpu.impl<packed_conv<Cpu>>("packed_conv");
   cpu.impl<packed_linear<Cpu>>("packed_linear");
   cpu.impl<add_layer_norm<Cpu>>("add_layer_norm");
   cpu.impl<residual_update<Cpu>>("residual_update");

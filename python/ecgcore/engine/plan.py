@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ecgcore import ops
 from ecgcore.engine.mixers import Setting, make_mixer
-from ecgcore.engine.product import make_product
+from ecgcore.engine.product import make_convolution, make_product
 from ecgcore.engine.workspace import Workspace
 from ecgcore.models.wavenet import Denoiser, GatedBlock
 from ecgcore.nn.conv import WeightNormConv1d
@@ -33,13 +33,6 @@ class Stream:
     """``(B, L + 2, R)``, ``x`` and the step's vector between two rows of zeros."""
     work: Workspace
 
-    @property
-    def neighbours(self) -> Tensor:
-        """``(B, L, 3 R)``: rows ``l - 1``, ``l`` and ``l + 1`` of the padded signal side by side,
-        without a copy."""
-        (B, L, R), (batch, row, _) = self.x.shape, self.padded.stride()
-        return self.padded.as_strided((B, L, 3 * R), (batch, row, 1))
-
     def first(self, batch: int) -> Stream:
         """The same memory, for fewer records."""
         parts = (self.x[:batch], self.skip[:batch], self.padded[:batch])
@@ -56,9 +49,7 @@ class BlockPlan:
     def __init__(self, block: GatedBlock, setting: Setting, *, last: bool) -> None:
         conv, precision = block.conv_layer.conv, setting.precision
         self.width = conv.weight.shape[0]
-        # Weight (N, C, 3) in the order of the neighbours' features.
-        folded = conv.weight.permute(0, 2, 1).flatten(1)
-        self.conv = make_product(folded, conv.bias, precision)
+        self.conv = make_convolution(conv.weight, conv.bias, precision)
         self.first = make_mixer(block.get_submodule(block.first), setting)
         self.second = make_mixer(block.get_submodule(block.second), setting)
         ends = [block.skip_conv] if last else [block.res_conv, block.skip_conv]
@@ -73,7 +64,7 @@ class BlockPlan:
         """Moves the stream on; ``next_step (1, R)`` is the next block's vector of the step."""
         work = stream.work
         h, gated = work.rows("h", self.width), work.rows("gated", self.width // 2)
-        self.conv(stream.neighbours, h, work)
+        self.conv(stream.padded, h, work)
         self.first(h, h, work, shift=label)
         self.second(h, gated, work, gate=True)
         if self.last:

@@ -17,11 +17,7 @@ def frozen(value: Tensor) -> Tensor:
 
 
 class Product(ABC):
-    """``out (+)= act(x W^T + b)`` on ``x (B, L, K)``, ``out (B, L, N)``.
-
-    The rows of ``x`` may overlap: a convolution of width 3 is a product with neighbouring rows of a
-    padded signal, ``K`` three times its channels.
-    """
+    """``out (+)= act(x W^T + b)`` on ``x (B, L, K)``, ``out (B, L, N)``."""
 
     @abstractmethod
     def __call__(
@@ -101,16 +97,58 @@ class TorchProduct(Product):
             y.relu_()
 
 
+class Convolution(ABC):
+    """Of width 3: ``out[:, l] = W_0 x[:, l] + W_1 x[:, l + 1] + W_2 x[:, l + 2] + b`` on ``x (B, L
+    + 2, C)``, ``out (B, L, N)``."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, out: Tensor, work: Workspace) -> None: ...
+
+
+class PackedConvolution(Convolution):
+    """By :func:`ecgcore.ops.packed_conv`, with what :class:`PackedProduct` promises."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        self.bias, self.packed = bias, ops.pack_conv(weight, dtype)
+
+    def __call__(self, x: Tensor, out: Tensor, work: Workspace) -> None:
+        ops.packed_conv(x, self.packed, out, bias=self.bias)
+
+
+class TorchConvolution(Convolution):
+    """By a :class:`TorchProduct` with three neighbouring rows side by side."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        self.product = TorchProduct(weight.permute(0, 2, 1).flatten(1), bias, dtype)
+
+    def __call__(self, x: Tensor, out: Tensor, work: Workspace) -> None:
+        (B, rows, C), (batch, row, _) = x.shape, x.stride()
+        neighbours = x.as_strided((B, rows - 2, 3 * C), (batch, row, 1))  # no copy
+        self.product(neighbours, out, work)
+
+
 def make_product(weight: Tensor, bias: Tensor | None, precision: str) -> Product:
     """Of ``weight (N, K)`` and ``bias (N,)``, which are copied and whose dtype is that of
     ``precision="fp32"``."""
-    weight, bias = frozen(weight), None if bias is None else frozen(bias)
-    dtype = torch.bfloat16 if precision == "bf16" else weight.dtype
-    own = weight.device.type == "cpu" and not (precision == "bf16" and multiplies_tiles())
-    return (PackedProduct if own else TorchProduct)(weight, bias, dtype)
+    kind = PackedProduct if _is_ours(weight, precision) else TorchProduct
+    return kind(frozen(weight), None if bias is None else frozen(bias), _dtype(weight, precision))
+
+
+def make_convolution(weight: Tensor, bias: Tensor | None, precision: str) -> Convolution:
+    """Of ``weight (N, C, 3)`` and ``bias (N,)``, likewise."""
+    kind = PackedConvolution if _is_ours(weight, precision) else TorchConvolution
+    return kind(frozen(weight), None if bias is None else frozen(bias), _dtype(weight, precision))
+
+
+def _dtype(weight: Tensor, precision: str) -> torch.dtype:
+    return torch.bfloat16 if precision == "bf16" else weight.dtype
+
+
+def _is_ours(weight: Tensor, precision: str) -> bool:
+    return weight.device.type == "cpu" and not (precision == "bf16" and multiplies_tiles())
 
 
 def multiplies_tiles() -> bool:
     """Whether the CPU has AMX, whose products of bfloat16 no vectors keep up with: oneDNN knows
-    them, ``packed_linear`` does not."""
+    them, the packed products do not."""
     return bool(torch.cpu._is_amx_tile_supported())

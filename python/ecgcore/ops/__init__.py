@@ -9,6 +9,7 @@ from ecgcore.ops.conditional_batch_norm import conditional_batch_norm
 from ecgcore.ops.diag import diag_kernel
 from ecgcore.ops.local_attention import local_attention, local_attention_into
 from ecgcore.ops.nplr import nplr_kernel, nplr_spectrum
+from ecgcore.ops.packed_conv import pack_conv, packed_conv
 from ecgcore.ops.packed_linear import pack_linear, packed_linear
 from ecgcore.ops.phase_shuffle import phase_shuffle
 from ecgcore.ops.philox import philox_normal, philox_uniform
@@ -28,7 +29,9 @@ __all__ = [
     "local_attention_into",
     "nplr_kernel",
     "nplr_spectrum",
+    "pack_conv",
     "pack_linear",
+    "packed_conv",
     "packed_linear",
     "phase_shuffle",
     "philox_normal",

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,7 +12,8 @@ from torch.nn import functional as F
 from ecgcore.ops import _rows, _shared
 
 _PANEL = 16  # features; as in cpp/include/ecgcore/kernels/packed_linear.h
-_PAIRS = torch.int32  # two bfloat16 in one number
+PAIRS = torch.int32
+"""Two bfloat16 in one number."""
 
 
 def pack_linear(weight: Tensor) -> Tensor:
@@ -43,7 +46,7 @@ def pack_linear(weight: Tensor) -> Tensor:
     padded = F.pad(weight.detach(), (0, terms * steps - K, 0, -N % _PANEL))
     entries = padded.reshape(_panels(N), _PANEL, steps, terms)
     packed = entries.transpose(1, 2).reshape(-1).contiguous()
-    return packed.view(_PAIRS) if terms == 2 else packed
+    return packed.view(PAIRS) if terms == 2 else packed
 
 
 def packed_linear(
@@ -117,7 +120,7 @@ def packed_linear_reference(
     accumulate: bool = False,
 ) -> Tensor:
     """The definition of :func:`packed_linear` in plain torch."""
-    weight = _unpacked(packed, out.shape[2], x.shape[2])
+    weight = unpacked(packed, out.shape[2], x.shape[2])
     if weight.dtype == torch.bfloat16:
         x, weight = x.bfloat16().to(x.dtype), weight.to(x.dtype)
     y = F.linear(x, weight, bias)
@@ -133,15 +136,17 @@ def _panels(N: int) -> int:
 
 
 def _steps(packed: Tensor, K: int) -> int:
-    return -(-K // 2) if packed.dtype == _PAIRS else K
+    return -(-K // 2) if packed.dtype == PAIRS else K
 
 
-def _size(packed: Tensor, N: int, K: int) -> int:
+def packed_size(packed: Tensor, N: int, K: int) -> int:
+    """Entries of :func:`pack_linear` of a weight ``(N, K)`` in the dtype of ``packed``."""
     return _panels(N) * _PANEL * _steps(packed, K)
 
 
-def _unpacked(packed: Tensor, N: int, K: int) -> Tensor:
-    steps, terms = _steps(packed, K), 2 if packed.dtype == _PAIRS else 1
+def unpacked(packed: Tensor, N: int, K: int) -> Tensor:
+    """What :func:`pack_linear` has packed, ``(N, K)``."""
+    steps, terms = _steps(packed, K), 2 if packed.dtype == PAIRS else 1
     numbers = packed.contiguous().view(torch.bfloat16) if terms == 2 else packed
     entries = numbers.reshape(_panels(N), steps, _PANEL, terms).transpose(1, 2)
     return entries.reshape(_panels(N) * _PANEL, steps * terms)[:N, :K]
@@ -153,8 +158,8 @@ def _fit(x: Tensor, packed: Tensor, out: Tensor, bias: Tensor | None, shift: Ten
         return (
             x.dtype in (torch.float32, torch.float64)
             and _rows.fits(out, x, (B, L, N))
-            and packed.shape == (_size(packed, N, K),)
-            and packed.dtype in _weights_of(x)
+            and packed.shape == (packed_size(packed, N, K),)
+            and packed.dtype in weight_dtypes(x)
             and packed.device == x.device
             and _rows.fits(bias, x, (N,))
             and _rows.fits(shift, x, (B, N), (1, N))
@@ -163,8 +168,9 @@ def _fit(x: Tensor, packed: Tensor, out: Tensor, bias: Tensor | None, shift: Ten
         return False
 
 
-def _weights_of(x: Tensor) -> tuple[torch.dtype, ...]:
-    return (x.dtype, _PAIRS) if x.dtype == torch.float32 else (x.dtype,)
+def weight_dtypes(x: Tensor) -> tuple[torch.dtype, ...]:
+    """Of packed weights that multiply ``x``."""
+    return (x.dtype, PAIRS) if x.dtype == torch.float32 else (x.dtype,)
 
 
 def _complain(
@@ -180,21 +186,27 @@ def _complain(
     B, L, K = x.shape
     _rows.check_like(op, "out", out, x, "(B, L, N)", (B, L, None))
     N = out.shape[2]
-    _shared.check_tensor(op, "packed", packed)
-    _shared.check_dtype(op, "packed", packed, *_weights_of(x))
-    _shared.check_operand(
+    check_packed(
         op,
-        "packed",
         packed,
-        packed.dtype,
-        x.device,
-        f"of pack_linear of a weight ({N}, {K}), (size,)",
-        (_size(packed, N, K),),
+        x,
+        f"pack_linear of a weight ({N}, {K})",
+        lambda: packed_size(packed, N, K),
     )
     if bias is not None:
         _rows.check_like(op, "bias", bias, x, "(N,)", (N,))
     if shift is not None:
         _rows.check_per_sample(op, "shift", shift, x, "(B|1, N)", B, N)
+
+
+def check_packed(op: str, packed: Tensor, x: Tensor, source: str, size: Callable[[], int]) -> None:
+    """Raise unless ``packed`` has the dtype, device and ``size`` of what ``source`` names."""
+    _shared.check_tensor(op, "packed", packed)
+    _shared.check_dtype(op, "packed", packed, *weight_dtypes(x))
+    shape = (size(),)
+    _shared.check_operand(
+        op, "packed", packed, packed.dtype, x.device, f"of {source}, (size,)", shape
+    )
 
 
 @torch.library.register_fake("ecgcore::packed_linear")

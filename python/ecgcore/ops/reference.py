@@ -11,6 +11,7 @@ from ecgcore.ops.diag import diag_kernel_reference as diag_kernel
 from ecgcore.ops.local_attention import local_attention_reference as local_attention
 from ecgcore.ops.nplr import nplr_kernel_reference as nplr_kernel
 from ecgcore.ops.nplr import nplr_spectrum_reference as nplr_spectrum
+from ecgcore.ops.packed_conv import packed_conv_reference as packed_conv
 from ecgcore.ops.packed_linear import packed_linear_reference as packed_linear
 from ecgcore.ops.phase_shuffle import phase_shuffle_reference as phase_shuffle
 from ecgcore.ops.philox import philox_normal_reference as philox_normal
@@ -32,6 +33,7 @@ __all__ = [
     "local_attention",
     "nplr_kernel",
     "nplr_spectrum",
+    "packed_conv",
     "packed_linear",
     "phase_shuffle",
     "philox_normal",

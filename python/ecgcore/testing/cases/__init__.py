@@ -12,6 +12,7 @@ from ecgcore.testing.cases.conditional_batch_norm import (
 from ecgcore.testing.cases.diag import DIAG_KERNEL, DiagCase
 from ecgcore.testing.cases.local_attention import LOCAL_ATTENTION, LocalAttentionCase
 from ecgcore.testing.cases.nplr import NPLR_KERNEL, NPLR_SPECTRUM, NplrCase, NplrKernelCase, legs
+from ecgcore.testing.cases.packed_conv import PACKED_CONV, PackedConvCase
 from ecgcore.testing.cases.packed_linear import PACKED_LINEAR, PackedLinearCase
 from ecgcore.testing.cases.phase_shuffle import PHASE_SHUFFLE, PhaseShuffleCase
 from ecgcore.testing.cases.philox import PHILOX_NORMAL, PHILOX_UNIFORM, PhiloxCase
@@ -44,6 +45,7 @@ __all__ = [
     "LocalAttentionCase",
     "NplrCase",
     "NplrKernelCase",
+    "PackedConvCase",
     "PackedLinearCase",
     "PhaseShuffleCase",
     "PhiloxCase",
@@ -72,6 +74,7 @@ CASES: dict[str, tuple[Case, ...]] = {
     "phase_shuffle": PHASE_SHUFFLE,
     "conditional_batch_norm": CONDITIONAL_BATCH_NORM,
     "upsample_conv1d": UPSAMPLE_CONV1D,
+    "packed_conv": PACKED_CONV,
     "packed_linear": PACKED_LINEAR,
     "add_layer_norm": ADD_LAYER_NORM,
     "residual_update": RESIDUAL_UPDATE,
@@ -87,7 +90,7 @@ HALF_OPS = frozenset(op for op, row in CASES.items() if row[0].half)
 INFERENCE = frozenset(op for op, row in CASES.items() if row[0].writes)
 """Ops that write into tensors of the caller's and have no gradient."""
 
-CPU_ONLY = frozenset({"packed_linear"})
+CPU_ONLY = frozenset({"packed_conv", "packed_linear"})
 """Ops that leave the GPU to torch."""
 
 ANY_ORDER = frozenset({"phase_shuffle", "upsample_conv1d"})

@@ -91,12 +91,9 @@ PACKED_LINEAR = (
     # The matrix products of SSSD-ECG.
     _linear(1, 1000, 512, 512, "bench", note="S4 output"),
     _linear(8, 1000, 512, 512, "bench", note="S4 output"),
-    _linear(1, 1000, 768, 512, "bench", note="convolution of width 3"),
-    _linear(8, 1000, 768, 512, "bench", note="convolution of width 3"),
     _linear(1, 1000, 256, 512, "bench", note="residual and skip"),
     _linear(8, 1000, 256, 512, "bench", note="residual and skip"),
     _linear(8, 1000, 256, 8, "bench", note="output"),
     _linear(1, 1000, 512, 512, "bench", rounded=True, note="S4 output"),
     _linear(8, 1000, 512, 512, "bench", rounded=True, note="S4 output"),
-    _linear(8, 1000, 768, 512, "bench", rounded=True, note="convolution of width 3"),
 )

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// One step of the sums of packed_linear: a number of x, or a pair of them, times a vector of
-// weights. Included by packed_linear.cpp, which is compiled once per instruction set.
+// One step of the sums of packed_tiles.h: a number of x, or a pair of them, times a vector of
+// weights.
 #pragma once
 
 #ifdef __AVX512BF16__
