@@ -138,9 +138,10 @@ def measure(row: Row, rounds: int, device: str, features: int = 16) -> list[Meas
 
 
 def interleaved(
-    runs: Mapping[str, Callable[[], Any]], rounds: int, device: str
+    runs: Mapping[str, Callable[[], Any]], rounds: int, device: str, turn: float = 0.02
 ) -> dict[str, float]:
-    """Median seconds of each call; they take turns, so that a busy moment meets all of them."""
+    """Median seconds of each call; they take turns, so that a busy moment meets all of them. A
+    variant is repeated within a round until ``turn`` seconds are full, or 50 times."""
     times: dict[str, list[float]] = {backend: [] for backend in runs}
     for run in runs.values():
         run()
@@ -150,9 +151,8 @@ def interleaved(
                 continue
             gc.collect()
             _synchronize(device)
-            # Fast variants are repeated within a round, so that it lasts long enough to be timed.
             once = statistics.median(times[backend]) if times[backend] else 0.0
-            repeats = max(1, min(50, int(0.02 / once))) if once else 1
+            repeats = max(1, min(50, int(turn / once))) if once else 1
             start = time.perf_counter()
             for _ in range(repeats):
                 run()

@@ -37,6 +37,9 @@ MODELS = ("sssd", "dsat")
 LENGTH = 1000
 STEPS = 200
 PREPARE = "prepare"
+TURN = 0.4
+"""Seconds of steps that follow each other, as in sampling: the first behind something else finds
+threads asleep and caches full of that."""
 CEILING = 1e-3
 """Plain kernels have rounded nodes where DSAT-ECG's are exact. More is another function."""
 BF16_CEILING = 5e-2
@@ -200,7 +203,8 @@ def measured(
         if way.whole is not None:
             way.whole()  # makes a plan that was forgotten, whose weights are not a step's memory
         peaks[variant] = peak_memory(way.whole or way.run, device)
-    seconds = interleaved({variant: way.run for variant, way in ways.items()}, rounds, device)
+    runs = {variant: way.run for variant, way in ways.items()}
+    seconds = interleaved(runs, rounds, device, TURN)
     blocks = len(model.residual_layer.residual_blocks)
     return [
         Timed(
