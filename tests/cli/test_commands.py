@@ -20,7 +20,7 @@ from ecgcore.sampling.parts import Parts
 from support import ROOT, need_shared
 
 CONFIG = str(ROOT / "configs" / "test.json")
-COMMANDS = ("doctor", "demo", "train", "sample", "convert", "plot", "bench")
+COMMANDS = ("doctor", "demo", "train", "sample", "convert", "evaluate", "plot", "bench")
 
 
 @pytest.fixture(scope="module")

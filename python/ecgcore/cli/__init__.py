@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 
 import ecgcore
-from ecgcore.cli import bench, convert, demo, doctor, plot, sample, train
+from ecgcore.cli import bench, convert, demo, doctor, evaluate, plot, sample, train
 from ecgcore.cli.common import INTERRUPTED
 from ecgcore.errors import EcgcoreError
 
-_COMMANDS = (doctor, demo, train, sample, convert, plot, bench)
+_COMMANDS = (doctor, demo, train, sample, convert, evaluate, plot, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

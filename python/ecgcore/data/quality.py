@@ -86,20 +86,23 @@ def judge(
     return found
 
 
-def welch(x: np.ndarray, fs: float, window: int = 128) -> tuple[np.ndarray, np.ndarray]:
-    """Power spectral density by Welch's method: Hann window, half overlap, mean removed per
-    segment.
+def welch(
+    x: np.ndarray, fs: float, window: int = 128, taper: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Power spectral density by Welch's method: half overlap, mean removed per segment.
 
     ``x (..., L)`` in mV gives frequencies ``(F,)`` in Hz and ``(..., F)`` in mV^2/Hz, ``F = window
-    // 2 + 1``. A signal shorter than the window is one segment of its own length.
+    // 2 + 1``. A signal shorter than the window is one segment of its own length. ``taper
+    (window,)`` weighs the samples of a segment; by default a Hann window.
     """
     window = min(window, x.shape[-1])
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    if taper is None:
+        taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     segments = np.lib.stride_tricks.sliding_window_view(x, window, axis=-1)
     segments = segments[..., :: max(1, window // 2), :]
     segments = segments - segments.mean(axis=-1, keepdims=True)
-    power = np.abs(np.fft.rfft(segments * hann)) ** 2
-    density = power.mean(axis=-2) / (fs * np.sum(hann**2))
+    power = np.abs(np.fft.rfft(segments * taper)) ** 2
+    density = power.mean(axis=-2) / (fs * np.sum(taper**2))
     # One-sided: every frequency stands for its negative too, but 0 and Nyquist have none.
     last = None if window % 2 else -1
     density[..., 1:last] *= 2
