@@ -44,6 +44,25 @@ void prefetch(const void* at, int64_t bytes) {
   }
 }
 
+// The next group's table, on its way into L2 while `steps` results are made: all tables together
+// exceed the caches, so that each comes from memory.
+struct TableAhead {
+  const char* at;
+  int64_t bytes, each;
+
+  template <class T>
+  TableAhead(const T* from, int64_t count, int64_t steps)
+      : at(reinterpret_cast<const char*>(from)), bytes(count * static_cast<int64_t>(sizeof(T))) {
+    const int64_t lines = (bytes + kLineBytes - 1) / kLineBytes;
+    each = (lines + steps - 1) / steps * kLineBytes;
+  }
+  ECG_HD void fetch(int64_t step) const {
+    for (int64_t i = step * each; i < (step + 1) * each && i < bytes; i += kLineBytes) {
+      __builtin_prefetch(at + i, 0, 2);
+    }
+  }
+};
+
 // x[g * pitch + j] = lanes of group g in row j, for `count` features in groups of W. Lanes beyond
 // them are zero, and nothing beyond them is touched.
 template <class R, class E>
@@ -125,10 +144,12 @@ void rows(const S4ConvRowsArgs<E>& args, const FftPlan<RealOf<E>>& plan, int64_t
         const R skip = R::load(table + 2 * (half + 1) * W);
         const Result<R> result = joined(plan, to.x, to.z, skip, signal);
         R* row = done + (g - first) * half;
-        if (args.gelu) {
-          for (int64_t j = 0; j < length; ++j) row[j] = gelu(result(j));
-        } else {
-          for (int64_t j = 0; j < length; ++j) row[j] = result(j);
+        const bool is_last = c * groups + g + 1 == args.channels * groups;
+        const TableAhead ahead(table + table_rows(plan) * W, is_last ? 0 : table_rows(plan) * W,
+                               length);
+        for (int64_t j = 0; j < length; ++j) {
+          ahead.fetch(j);
+          row[j] = args.gelu ? gelu(result(j)) : result(j);
         }
       }
       store_rows(args.out + b * length * width + c * features + h, width, count, length, half,
