@@ -27,6 +27,7 @@ from engine_rows import convolution_rows, product_rows
 from engine_rows import norm_rows as layer_norm_rows
 from gan_rows import norm_rows, shuffle_rows, upsample_rows
 from measure import Row, Series, Variant
+from warp_rows import warp_rows
 
 OPS = (
     "add_layer_norm",
@@ -41,6 +42,7 @@ OPS = (
     "s4_conv",
     "upsample_conv1d",
     "vandermonde",
+    "warp_paths",
 )
 
 
@@ -165,6 +167,7 @@ def rows(op: str | None, device: str, quick: bool, keops: bool) -> Iterable[Row]
         ("packed_conv", convolution_rows),
         ("packed_linear", product_rows),
         ("add_layer_norm", layer_norm_rows),
+        ("warp_paths", warp_rows),
     ):
         if op in (None, name):
             yield from itertools.islice(made(device), 2 if quick else None)

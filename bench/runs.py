@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
+    result = environment(arguments.device)
     found: list[Timed] = []
     for name in arguments.model or MODELS:
         for row in timed(name, arguments.blocks, arguments.device, RUNS):
@@ -81,7 +82,7 @@ def main() -> None:
                 flush=True,
             )
     if arguments.json:
-        result = environment(arguments.device) | {"runs": [asdict(row) for row in found]}
+        result |= {"runs": [asdict(row) for row in found]}
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

@@ -37,6 +37,7 @@ ONE_BACKEND = frozenset(
         "s4_conv_rows",
         "ssm_step",
         "upsample_conv1d",
+        "warp_paths",
     }
 )
 """Ops that ``ecgcore.backend`` does not concern."""

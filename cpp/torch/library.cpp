@@ -18,6 +18,7 @@
 #include "ops/s4_conv_rows.h"
 #include "ops/ssm_step.h"
 #include "ops/vandermonde.h"
+#include "ops/warp_paths.h"
 #include "register.h"
 
 namespace ecg::torch_abi {
@@ -74,6 +75,8 @@ void register_operators() {
                                                   "eps", "gate", "scale", "accumulate"});
   ops.def<residual_update<Cpu>>("residual_update", {"rs", "step", "x", "skip", "padded", "first"});
 
+  ops.def<warp_paths<Cpu>>("warp_paths", {"x", "y", "largest", "out"});
+
   ops.def<philox_normal<Cpu>>("philox_normal", {"records", "seed_low", "seed_high", "draw", "out"});
   ops.def<philox_uniform<Cpu>>("philox_uniform",
                                {"records", "seed_low", "seed_high", "draw", "out"});
@@ -110,6 +113,7 @@ void register_operators() {
   cpu.impl<packed_linear<Cpu>>("packed_linear");
   cpu.impl<add_layer_norm<Cpu>>("add_layer_norm");
   cpu.impl<residual_update<Cpu>>("residual_update");
+  cpu.impl<warp_paths<Cpu>>("warp_paths");
 }
 
 }  // namespace ecg::torch_abi

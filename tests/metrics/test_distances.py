@@ -75,16 +75,6 @@ def test_paths_are_those_found_cell_by_cell(n: int, m: int) -> None:
             assert frechet[i, j] == pytest.approx(plain_path(x[i], y[j], max))
 
 
-def test_paths_do_not_depend_on_how_many_records_are_taken_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((2, 2, 20)), rng.standard_normal((7, 2, 20))
-    together = metrics.dtw(x, y)
-    monkeypatch.setattr("ecgcore.metrics.warping._CHUNK", 3 * 20 * 20)
-    assert torch.allclose(metrics.dtw(x, y), together, rtol=1e-12)
-
-
 def test_a_delayed_signal_is_near_when_time_may_be_warped() -> None:
     t = np.linspace(0, 1, 200)
     bump = [np.exp(-(((t - at) / 0.03) ** 2))[None, None] for at in (0.4, 0.6)]

@@ -19,6 +19,7 @@ from ecgcore.ops.s4_conv_rows import s4_conv_rows, s4_conv_table
 from ecgcore.ops.ssm_step import ssm_step
 from ecgcore.ops.upsample_conv1d import upsample_conv1d
 from ecgcore.ops.vandermonde import vandermonde, vandermonde_transpose
+from ecgcore.ops.warp_paths import warp_paths
 
 __all__ = [
     "add_layer_norm",
@@ -45,4 +46,5 @@ __all__ = [
     "upsample_conv1d",
     "vandermonde",
     "vandermonde_transpose",
+    "warp_paths",
 ]

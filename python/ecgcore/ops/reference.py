@@ -24,6 +24,7 @@ from ecgcore.ops.ssm_step import ssm_step_reference as ssm_step
 from ecgcore.ops.upsample_conv1d import upsample_conv1d_reference as upsample_conv1d
 from ecgcore.ops.vandermonde import vandermonde_reference as vandermonde
 from ecgcore.ops.vandermonde import vandermonde_transpose_reference as vandermonde_transpose
+from ecgcore.ops.warp_paths import warp_paths_reference as warp_paths
 
 __all__ = [
     "add_layer_norm",
@@ -46,4 +47,5 @@ __all__ = [
     "upsample_conv1d",
     "vandermonde",
     "vandermonde_transpose",
+    "warp_paths",
 ]

@@ -27,6 +27,7 @@ from ecgcore.testing.cases.vandermonde import (
     VandermondeCase,
     VandermondeTransposeCase,
 )
+from ecgcore.testing.cases.warp_paths import WARP_PATHS, WarpPathsCase
 
 __all__ = [
     "ANY_ORDER",
@@ -56,6 +57,7 @@ __all__ = [
     "UpsampleConv1dCase",
     "VandermondeCase",
     "VandermondeTransposeCase",
+    "WarpPathsCase",
     "cases",
     "legs",
     "stored_omega",
@@ -81,6 +83,7 @@ CASES: dict[str, tuple[Case, ...]] = {
     "s4_conv_rows": S4_CONV_ROWS,
     "philox_normal": PHILOX_NORMAL,
     "philox_uniform": PHILOX_UNIFORM,
+    "warp_paths": WARP_PATHS,
 }
 """Op name to its cases."""
 
@@ -90,7 +93,7 @@ HALF_OPS = frozenset(op for op, row in CASES.items() if row[0].half)
 INFERENCE = frozenset(op for op, row in CASES.items() if row[0].writes)
 """Ops that write into tensors of the caller's and have no gradient."""
 
-CPU_ONLY = frozenset({"packed_conv", "packed_linear"})
+CPU_ONLY = frozenset({"packed_conv", "packed_linear", "warp_paths"})
 """Ops that leave the GPU to torch."""
 
 ANY_ORDER = frozenset({"phase_shuffle", "upsample_conv1d"})
