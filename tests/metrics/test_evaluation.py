@@ -123,6 +123,23 @@ def test_records_with_the_same_labels_in_the_same_order_go_row_by_row(
     assert not found.notes
 
 
+def test_all_sets_are_held_against_the_same_batches(simulated: dict[str, Records]) -> None:
+    real = simulated["real"]
+    found = metrics.evaluate(real, real, baseline=replace(real), metrics=("rmse",), batch_size=20)
+    drawn, beside = found.figure("rmse"), found.figure("rmse", compared="baseline")
+    assert drawn is not None
+    assert beside == replace(drawn, compared="baseline")
+
+
+def test_no_batch_has_a_single_record(simulated: dict[str, Records]) -> None:
+    real = simulated["real"].take(np.arange(11))
+    found = metrics.evaluate(
+        real, real, metrics=("mmd",), batch_size=2, class_names=data.SUPERCLASSES
+    )
+    for figure in found.figures:
+        assert figure.batches <= figure.records // 2
+
+
 def test_what_could_not_be_done_as_asked_is_noted(simulated: dict[str, Records]) -> None:
     real, other = simulated["real"], simulated["other"]
     only = other.take(np.flatnonzero(other.labels[:, 3] > 0))  # type: ignore[index]

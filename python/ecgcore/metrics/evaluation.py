@@ -157,10 +157,11 @@ def evaluate(
         name: judge(records.x, fs, real=real.x)
         for name, records in {"real": real, **others}.items()
     }
+    groups = _groups(real, class_names, batch_size, np.random.default_rng(seed), found.notes)
     for compared, records in others.items():
         rng = np.random.default_rng(seed)
         partner = _partners(real, records, rng, compared, found.notes)
-        for group, batches in _groups(real, class_names, batch_size, rng, found.notes, compared):
+        for group, batches in groups:
             say(f"{group}, against {compared}")
             values = [
                 _compare(real.take(rows), records.take(partner[rows]), chosen, fs, pairs, rng)
@@ -230,10 +231,9 @@ def _groups(
     batch_size: int,
     rng: np.random.Generator,
     notes: list[str],
-    compared: str,
 ) -> list[tuple[str, list[np.ndarray]]]:
     n = len(real)
-    count = math.ceil(n / batch_size)
+    count = min(math.ceil(n / batch_size), n // 2)  # of two at least
     labels = np.ones((n, 1)) if real.labels is None else real.labels
     groups = [("all", [f for f in stratified_folds(labels, count, rng) if len(f) > 1])]
     if real.labels is None or class_names is None:
@@ -245,10 +245,10 @@ def _groups(
     for c, name in enumerate(class_names):
         rows = rng.permutation(np.flatnonzero(real.labels[:, c] > 0))
         if len(rows) < 2:
-            if compared == "synthetic":
-                notes.append(f"{name}: {len(rows)} real records, left out")
+            notes.append(f"{name}: {len(rows)} real records, left out")
             continue
-        groups.append((name, np.array_split(rows, math.ceil(len(rows) / batch_size))))
+        parts = min(math.ceil(len(rows) / batch_size), len(rows) // 2)
+        groups.append((name, np.array_split(rows, parts)))
     return groups
 
 
