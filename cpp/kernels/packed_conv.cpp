@@ -5,6 +5,7 @@
 // point it is a matrix product.
 #include "ecgcore/kernels/packed_conv.h"
 
+#include "lanes.h"
 #include "packed_tiles.h"
 #include "scratch.h"
 
@@ -58,17 +59,12 @@ void transform_inputs(const PackedConvArgs<W>& args, const Work<W>& work, int64_
       to[p] = work.inputs_at(p, tile);
     }
   }
-  const auto lanes_at = [&]<class R>(int64_t c, R*) {
+  each_lanes<T>(args.channels, [&]<class R>(int64_t c) {
     R d[kPoints], t[kPoints];
     for (int p = 0; p < kPoints; ++p) d[p] = load_real<R>(from[p] + c);
     WinogradOf<W>::inputs(d, t);
     for (int p = 0; p < kPoints; ++p) store_real(to[p] + c, t[p]);
-  };
-  int64_t c = 0;
-  for (; c + kLanes<T> <= args.channels; c += kLanes<T>) {
-    lanes_at(c, static_cast<VectorOf<T>*>(nullptr));
-  }
-  for (; c < args.channels; ++c) lanes_at(c, static_cast<T*>(nullptr));
+  });
   if constexpr (Terms<W>::kCopiesRows) {
     for (int p = 0; p < kPoints; ++p) {
       round_row<W>(to[p], args.channels, work.inputs_at(p, tile));

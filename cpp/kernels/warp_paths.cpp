@@ -25,8 +25,6 @@ ECG_HD R larger(R a, R b) {
 // What a thread works in.
 template <class T>
 struct Work {
-  using R = Pack<T, kLanes<T>>;
-
   T* y;                // [sample][lead][lane], of a group of y
   T* row;              // [sample][lane], the last row of the table
   T* x;                // [lead][kRows], samples of x
