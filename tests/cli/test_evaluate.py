@@ -49,6 +49,7 @@ def test_a_folder_of_drawn_records_beside_the_test_split(
     assert found["mmd all synthetic"]["records"] == 40
     assert found["prd all baseline"]["mean"] == pytest.approx(141.4, abs=4)
     assert {"rmse MI synthetic", "rmse NORM baseline"} <= set(found)
+    assert found["fid all synthetic"]["mean"] > 0  # of the features beside the signals
     page = (out / "evaluation.html").read_text()
     assert "By class" in page
     assert "SYNTHETIC" in page
@@ -100,13 +101,13 @@ def test_arrays_without_labels_are_compared_as_a_whole(folders: Path, tmp_path: 
         (["real", "drawn", "--split", "val"], "val_data.npy"),
         (["real", "drawn", "--synthetic-split", "7"], "data_7.npy: no such file"),
         (["real", "drawn", "--metrics", "fad"], "no metric 'fad'"),
-        (["real", "drawn", "--metrics", "fid"], "fid needs features"),
+        (["real", "alone.npy", "--metrics", "fid"], "fid needs features"),
         (
             ["real", "drawn", "--features", "a.npy"],
             "expected a file for each of real, synthetic, got 1",
         ),
         (["real", "short.npy"], "1000 samples, those compared (synthetic) 500"),
-        (["real", "ten.npy"], "labels must have shape (40, classes)"),
+        (["real", "ten.npy"], "its labels must have shape (40, classes)"),
     ],
 )
 def test_errors_are_one_line(
@@ -119,6 +120,7 @@ def test_errors_are_one_line(
 ) -> None:
     stored = np.load(folders / "drawn" / "train_data.npy")
     np.save(folders / "short.npy", stored[..., :500])
+    np.save(folders / "alone.npy", stored)
     (folders / "wrong").mkdir(exist_ok=True)
     np.save(folders / "wrong" / "data_1.npy", stored)
     np.save(folders / "wrong" / "labels_1.npy", np.ones((10, 5)))

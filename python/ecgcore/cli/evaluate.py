@@ -22,6 +22,7 @@ from ecgcore import data, metrics
 from ecgcore.cli.common import positive, read_array, refuse_occupied, whole_number
 from ecgcore.cli.evaluate_report import summary, write_report
 from ecgcore.data.check import check_leads
+from ecgcore.data.npy import find_npy
 from ecgcore.errors import DataError
 
 
@@ -61,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--features",
         nargs="+",
         metavar="FILE",
-        help="features (n, d) of the real, the synthetic and the baseline records, .npy each",
+        help="features (n, d) of the real, the synthetic and the baseline records, .npy each "
+        "(default: those that lie beside the signals)",
     )
     parser.add_argument(
         "--batch-size", type=whole_number(2), default=256, metavar="N", help="(default: 256)"
@@ -141,7 +143,10 @@ def read_records(where: str, split: str, fs: float) -> Set:
     if path.suffix not in (".npy", ".npz"):
         dataset = data.open_dataset(where, split)
         signals, y = dataset.load()
-        return Set(metrics.Records(signals.numpy(), y.numpy()), dataset.fs, dataset.class_names)
+        file = find_npy(path, split) if isinstance(dataset, data.NpyDataset) else None
+        features = None if file is None else read_beside(file, "features")
+        records = metrics.Records(signals.numpy(), y.numpy(), features)
+        return Set(records, dataset.fs, dataset.class_names)
     x, rate, leads = read_array(path)
     if x.ndim != 3 or x.shape[1] != len(leads):
         raise DataError(f"{path}: expected an array (n, {len(leads)}, L), got {x.shape}")
@@ -151,7 +156,8 @@ def read_records(where: str, split: str, fs: float) -> Set:
     check_leads(array[:64], data.LEADS, rate or fs, name=str(path))
     labels = read_labels(path, len(array))
     names = None if labels is None else data.default_class_names(labels.shape[1])
-    return Set(metrics.Records(array, labels), rate or fs, names)
+    records = metrics.Records(array, labels, read_beside(path, "features"))
+    return Set(records, rate or fs, names)
 
 
 def read_labels(path: Path, n: int) -> np.ndarray | None:
@@ -159,16 +165,20 @@ def read_labels(path: Path, n: int) -> np.ndarray | None:
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as loaded:
             y = np.asarray(loaded["y"]) if "y" in loaded else None
-        source = path
     else:
-        name = re.sub(r"(?:data|samples)(?=(?:_\d+)?\.npy$)", "labels", path.name)
-        source = path.with_name(name)
-        if name == path.name or not source.is_file():
-            return None
-        y = read_matrix(source)
+        y = read_beside(path, "labels")
     if y is not None and (y.ndim != 2 or len(y) != n or y.dtype.kind not in "fiub"):
-        raise DataError(f"{source}: labels must have shape ({n}, classes), got {y.dtype} {y.shape}")
+        raise DataError(
+            f"{path}: its labels must have shape ({n}, classes), got {y.dtype} {y.shape}"
+        )
     return None if y is None else y.astype(np.float32)
+
+
+def read_beside(path: Path, kind: str) -> np.ndarray | None:
+    """The ``labels`` or ``features`` that the field's scripts name after the file of signals."""
+    name = re.sub(r"(?:data|samples)(?=(?:_\d+)?\.npy$)", kind, path.name)
+    source = path.with_name(name)
+    return read_matrix(source) if name != path.name and source.is_file() else None
 
 
 def read_matrix(path: Path) -> np.ndarray:
