@@ -111,26 +111,16 @@ template <class W>
 void chunk_of(const PackedConvArgs<W>& args, const Work<W>& work, int64_t b, int64_t tile,
               int64_t tiles, int64_t panel_begin, int64_t panel_end) {
   using T = RealOf<W>;
-  constexpr int64_t kOutputs = WinogradOf<W>::kOutputs, kPanel = kPanelFeatures;
+  constexpr int64_t kOutputs = WinogradOf<W>::kOutputs;
   const int64_t row = tile * kOutputs;
   for (int64_t t = 0; t < tiles; ++t) transform_inputs(args, work, b, row + t * kOutputs, t);
   const int64_t left = args.length - row, rows = tiles * kOutputs < left ? tiles * kOutputs : left;
   T* out = args.out + b * args.out_batch + row * args.out_row;
-  const int64_t end = panel_end * kPanel < args.features ? panel_end * kPanel : args.features;
-  for (int64_t n = panel_begin * kPanel; n < end; n += kTileVectors * kLanes<T>) {
-    const int64_t live = end - n;
-    T offset[kTileVectors * kLanes<T>] = {};
-    for (int64_t i = 0; i < kTileVectors * kLanes<T> && i < live; ++i) {
-      offset[i] = args.bias == nullptr ? T(0) : args.bias[n + i];
-    }
-    const Column<W> weights{args.packed + n / kPanel * kPanel * work.steps + n % kPanel,
-                            kPanel * work.steps};
-    if (live > kLanes<T>) {
-      column_of_outputs<2>(args, work, weights, offset, live, tiles, rows, out + n);
-    } else {
-      column_of_outputs<1>(args, work, weights, offset, live, tiles, rows, out + n);
-    }
-  }
+  const auto offset_of = [&](int64_t n) { return args.bias == nullptr ? T(0) : args.bias[n]; };
+  each_column(args.packed, work.steps, args.features, panel_begin, panel_end, offset_of,
+              [&]<int kVectors>(int64_t n, const auto&... column) {
+                column_of_outputs<kVectors>(args, work, column..., tiles, rows, out + n);
+              });
 }
 
 template <class W>
@@ -146,14 +136,8 @@ void forward(const PackedConvArgs<W>& args, double* memory, int64_t tile_begin, 
   Scratch scratch(memory);
   const Work<W> work(scratch, args.channels);
   for (int64_t c = 0; c < args.channels; ++c) work.zeros[c] = 0;
-  const int64_t each = tiles_of<W>(args.length);
-  for (int64_t tile = tile_begin; tile < tile_end;) {
-    const int64_t b = tile / each, first = tile % each;
-    int64_t tiles = each - first < tile_end - tile ? each - first : tile_end - tile;
-    tiles = tiles < kChunkTiles ? tiles : kChunkTiles;
-    chunk_of(args, work, b, first, tiles, panel_begin, panel_end);
-    tile += tiles;
-  }
+  each_chunk(tile_begin, tile_end, tiles_of<W>(args.length), kChunkTiles,
+             [&](auto... tiles) { chunk_of(args, work, tiles..., panel_begin, panel_end); });
 }
 
 }  // namespace

@@ -57,38 +57,24 @@ template <class W>
 void chunk_of(const PackedLinearArgs<W>& args, void* scratch, int64_t b, int64_t row, int64_t rows,
               int64_t panel_begin, int64_t panel_end) {
   using T = RealOf<W>;
-  constexpr int64_t kPanel = kPanelFeatures;
-  const int64_t steps = steps_of<W>(args.inner);
   const auto x = rows_of<W>(args.x + b * args.x_batch + row * args.x_row, args.x_row, rows,
                             args.inner, scratch);
   T* out = args.out + b * args.out_batch + row * args.out_row;
-  const int64_t end = panel_end * kPanel < args.features ? panel_end * kPanel : args.features;
-  for (int64_t n = panel_begin * kPanel; n < end; n += kTileVectors * kLanes<T>) {
-    const int64_t live = end - n;
-    T offset[kTileVectors * kLanes<T>] = {};
-    for (int64_t i = 0; i < kTileVectors * kLanes<T> && i < live; ++i) {
-      offset[i] = (args.bias == nullptr ? T(0) : args.bias[n + i]) +
-                  (args.shift == nullptr ? T(0) : args.shift[b * args.shift_batch + n + i]);
-    }
-    const Column<W> weights{args.packed + n / kPanel * kPanel * steps + n % kPanel, kPanel * steps};
-    if (live > kLanes<T>) {
-      column_of_rows<2>(args, weights, offset, live, x, rows, out + n);
-    } else {
-      column_of_rows<1>(args, weights, offset, live, x, rows, out + n);
-    }
-  }
+  const auto offset_of = [&](int64_t n) {
+    return (args.bias == nullptr ? T(0) : args.bias[n]) +
+           (args.shift == nullptr ? T(0) : args.shift[b * args.shift_batch + n]);
+  };
+  each_column(args.packed, steps_of<W>(args.inner), args.features, panel_begin, panel_end,
+              offset_of, [&]<int kVectors>(int64_t n, const auto&... column) {
+                column_of_rows<kVectors>(args, column..., x, rows, out + n);
+              });
 }
 
 template <class W>
 void forward(const PackedLinearArgs<W>& args, void* scratch, int64_t row_begin, int64_t row_end,
              int64_t panel_begin, int64_t panel_end) {
-  for (int64_t row = row_begin; row < row_end;) {
-    const int64_t b = row / args.length, l = row % args.length;
-    int64_t rows = args.length - l < row_end - row ? args.length - l : row_end - row;
-    rows = rows < kChunkRows ? rows : kChunkRows;
-    chunk_of(args, scratch, b, l, rows, panel_begin, panel_end);
-    row += rows;
-  }
+  each_chunk(row_begin, row_end, args.length, kChunkRows,
+             [&](auto... rows) { chunk_of(args, scratch, rows..., panel_begin, panel_end); });
 }
 
 }  // namespace

@@ -127,6 +127,40 @@ void column_of(Rows<const typename Terms<W>::X> x, int64_t rows, Column<W> weigh
   }
 }
 
+// body.template operator()<kVectors>(n, weights, offset, live) for each column of the panels: its
+// first feature n, what is added to it, offset_of(feature), and how many features it has.
+template <class W, class OffsetOf, class Body>
+void each_column(const W* packed, int64_t steps, int64_t features, int64_t panel_begin,
+                 int64_t panel_end, const OffsetOf& offset_of, const Body& body) {
+  using T = RealOf<W>;
+  constexpr int64_t kPanel = kPanelFeatures, kColumn = kTileVectors * kLanes<T>;
+  const int64_t end = panel_end * kPanel < features ? panel_end * kPanel : features;
+  for (int64_t n = panel_begin * kPanel; n < end; n += kColumn) {
+    const int64_t live = end - n;
+    T offset[kColumn] = {};
+    for (int64_t i = 0; i < kColumn && i < live; ++i) offset[i] = offset_of(n + i);
+    const Column<W> weights{packed + n / kPanel * kPanel * steps + n % kPanel, kPanel * steps};
+    if (live > kLanes<T>) {
+      body.template operator()<2>(n, weights, offset, live);
+    } else {
+      body.template operator()<1>(n, weights, offset, live);
+    }
+  }
+}
+
+// body(b, first, count) for pieces of the range [begin, end) of samples of `length` rows or tiles
+// each: at most `most` of one sample.
+template <class Body>
+void each_chunk(int64_t begin, int64_t end, int64_t length, int64_t most, const Body& body) {
+  while (begin < end) {
+    const int64_t b = begin / length, first = begin % length;
+    int64_t count = length - first < end - begin ? length - first : end - begin;
+    count = count < most ? count : most;
+    body(b, first, count);
+    begin += count;
+  }
+}
+
 // A row in pairs of bfloat16, zero beyond the last number.
 template <class W>
 void round_row(const RealOf<W>* ECG_RESTRICT row, int64_t inner,

@@ -3,8 +3,8 @@
 
 #include <optional>
 
-#include "../backend_cpu.h"
 #include "../library.h"
+#include "../packed.h"
 #include "../rows.h"
 #include "ecgcore/kernels/packed_conv.h"
 
@@ -19,22 +19,11 @@ struct PackedConvRun<Cpu, W> {
   static void forward(const PackedConvArgs<W>& args) {
     const auto kernels = cpu::packed_conv_kernels<W>();
     const int64_t scratch = kernels.scratch(args.channels);
-    const int64_t tiles = args.batch * tiles_of<W>(args.length), panels = panels_of(args.features);
-    const int64_t cost = WinogradOf<W>::kPoints * args.channels * kPanelFeatures / 8;
-    if (tiles >= kManyTiles) {
-      Cpu::rows(tiles, panels * cost, [&](int64_t begin, int64_t end) {
-        kernels.forward(args, Scratch::of<double>(scratch), begin, end, 0, panels);
-      });
-    } else {
-      Cpu::rows(panels, tiles * cost, [&](int64_t begin, int64_t end) {
-        kernels.forward(args, Scratch::of<double>(scratch), 0, tiles, begin, end);
-      });
-    }
+    rows_or_panels(args.batch * tiles_of<W>(args.length), 64, panels_of(args.features),
+                   WinogradOf<W>::kPoints * args.channels * kPanelFeatures / 8, [&](auto... range) {
+                     kernels.forward(args, Scratch::of<double>(scratch), range...);
+                   });
   }
-
- private:
-  // From here on threads share the tiles, below the panels.
-  static constexpr int64_t kManyTiles = 64;
 };
 
 namespace detail {
@@ -63,14 +52,10 @@ void packed_conv(const Tensor& x, const Tensor& packed, std::optional<Tensor> bi
   check_writable(check, out, "out");
   check_apart(check, out, "out", x, "x");
   const int64_t channels = x.size(2), features = out.size(2);
-  const bool wide = x.dtype() == DType::f64, pairs = !wide && packed.dtype() == DType::i32;
-  const int64_t size = pairs ? packed_conv_size<BFloat16Pair>(features, channels)
-                             : packed_conv_size<float>(features, channels);
-  check.that(packed.dim() == 1 && packed.size(0) == size,
-             "packed must be pack_conv of a weight (" + std::to_string(features) + ", " +
-                 std::to_string(channels) + ", 3), " + join({size}) + ", got " +
-                 join(packed.sizes()));
-  check.operand(packed, "packed", pairs ? DType::i32 : x.dtype(), x.device(), "(size,)", {size});
+  const bool wide = x.dtype() == DType::f64, pairs = in_pairs(packed, x);
+  check_packed(check, packed, x, "pack_conv of a weight " + join({features, channels, 3}),
+               pairs ? packed_conv_size<BFloat16Pair>(features, channels)
+                     : packed_conv_size<float>(features, channels));
   if (bias) check.operand(*bias, "bias", x.dtype(), x.device(), "(N,)", {features});
   if (out.numel() == 0) return;
   const auto run = wide    ? detail::packed_conv<Backend, double>

@@ -3,8 +3,8 @@
 
 #include <optional>
 
-#include "../backend_cpu.h"
 #include "../library.h"
+#include "../packed.h"
 #include "../rows.h"
 #include "ecgcore/kernels/packed_linear.h"
 
@@ -19,22 +19,10 @@ struct PackedLinearRun<Cpu, W> {
   static void forward(const PackedLinearArgs<W>& args) {
     const auto kernels = cpu::packed_linear_kernels<W>();
     const int64_t scratch = kernels.scratch(args.inner);
-    const int64_t rows = args.batch * args.length, cost = args.inner * kPanelFeatures;
-    const int64_t panels = panels_of(args.features);
-    if (rows >= kManyRows) {
-      Cpu::rows(rows, panels * cost / 8, [&](int64_t begin, int64_t end) {
-        kernels.forward(args, Scratch::of<char>(scratch), begin, end, 0, panels);
-      });
-    } else {
-      Cpu::rows(panels, rows * cost / 8, [&](int64_t begin, int64_t end) {
-        kernels.forward(args, Scratch::of<char>(scratch), 0, rows, begin, end);
-      });
-    }
+    rows_or_panels(
+        args.batch * args.length, 128, panels_of(args.features), args.inner * kPanelFeatures / 8,
+        [&](auto... range) { kernels.forward(args, Scratch::of<char>(scratch), range...); });
   }
-
- private:
-  // From here on threads share the rows, with a whole tile or more for each; below, the panels.
-  static constexpr int64_t kManyRows = 128;
 };
 
 namespace detail {
@@ -82,13 +70,10 @@ void packed_linear(const Tensor& x, const Tensor& packed, std::optional<Tensor> 
   check_writable(check, out, "out");
   check_apart(check, out, "out", x, "x");
   const int64_t inner = x.size(2), features = out.size(2);
-  const bool wide = x.dtype() == DType::f64, pairs = !wide && packed.dtype() == DType::i32;
-  const int64_t size =
-      pairs ? packed_size<BFloat16Pair>(features, inner) : packed_size<float>(features, inner);
-  check.that(packed.dim() == 1 && packed.size(0) == size,
-             "packed must be pack_linear of a weight (" + std::to_string(features) + ", " +
-                 std::to_string(inner) + "), " + join({size}) + ", got " + join(packed.sizes()));
-  check.operand(packed, "packed", pairs ? DType::i32 : x.dtype(), x.device(), "(size,)", {size});
+  const bool wide = x.dtype() == DType::f64, pairs = in_pairs(packed, x);
+  check_packed(
+      check, packed, x, "pack_linear of a weight " + join({features, inner}),
+      pairs ? packed_size<BFloat16Pair>(features, inner) : packed_size<float>(features, inner));
   if (bias) check.operand(*bias, "bias", x.dtype(), x.device(), "(N,)", {features});
   if (shift) check_per_sample(check, *shift, "shift", "(B|1, N)", x.size(0), features, x);
   if (out.numel() == 0) return;
