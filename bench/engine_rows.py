@@ -61,7 +61,7 @@ def product_rows(device: str) -> Iterable[Row]:
         rows = torch.randn(B, L, K)
         weights = (torch.randn(count, K, N) / math.sqrt(K)).to(dtype)
         packed = torch.stack([ops.pack_linear(w.T) for w in weights])
-        kernels = weights.mT.unsqueeze(2).permute(0, 1, 3, 2).unsqueeze(3)  # (N, K, 1, 1) each
+        kernels = weights.mT.contiguous()[..., None, None]  # (N, K, 1, 1) each, channels last
         image, bias, out = rows.mT.unsqueeze(2).to(dtype), torch.randn(N), torch.empty(B, L, N)
 
         def own(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor = out) -> Tensor:

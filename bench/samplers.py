@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ecgcore import diffusion
 from ecgcore.data.quality import judge, qrs_peaks, welch
+from ecgcore.metrics import mmd, squared_distances
 from ecgcore.train import Records, open_dataset, read_log
 from ecgcore.train.launch import Plan, read_records, train
 from ops import environment
@@ -112,26 +113,6 @@ def features(x: np.ndarray, fs: float) -> np.ndarray:
     return np.log(np.concatenate([x.var(-1), *bands], axis=1) + 1e-12)
 
 
-def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return ((a[:, None] - b) ** 2).sum(-1)
-
-
-def mmd(a: np.ndarray, b: np.ndarray, bandwidth: float) -> float:
-    """Unbiased squared maximum mean discrepancy of the kernel ``exp(-|a - b|^2 / (2 h^2))``.
-
-    Gretton et al., "A Kernel Two-Sample Test" (2012), equation 3. It may come out below 0.
-    """
-
-    def kernel(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-        return np.exp(-squared_distances(p, q) / (2 * bandwidth**2))
-
-    def within(p: np.ndarray) -> float:
-        n = len(p)
-        return (kernel(p, p).sum() - n) / (n * (n - 1))
-
-    return float(within(a) + within(b) - 2 * kernel(a, b).mean())
-
-
 def qrs(x: np.ndarray, fs: float) -> tuple[float, float]:
     """Height and width of the QRS complex, medians over the records ``(n, leads, L)``.
 
@@ -197,7 +178,7 @@ class Judge:
         self.center, self.scale = of_seen.mean(0), of_seen.std(0)
         self.classes = Discriminant((of_seen - self.center) / self.scale, seen.y.numpy())
         self.features = self._features(self.real)
-        d2 = squared_distances(self.features, self.features)
+        d2 = squared_distances(self.features, self.features).numpy()
         apart = np.sqrt(d2[np.triu_indices(len(d2), 1)])
         self.bandwidth = float(np.median(apart))
         self.apart = float(apart.mean())
@@ -210,11 +191,11 @@ class Judge:
         array = x.numpy().astype(np.float64)
         found = judge(array, self.fs, real=self.real)
         own = self._features(array)
-        d2 = squared_distances(own, own)
+        d2 = squared_distances(own, own).numpy()
         height, wide = qrs(array, self.fs)
         return {
             "psd_db": found["psd_db"],
-            "mmd": 1000 * mmd(own, self.features, self.bandwidth),
+            "mmd": 1000 * mmd(own, self.features, sigma=self.bandwidth, clamp=False),
             "variety": float(np.sqrt(d2[np.triu_indices(len(d2), 1)]).mean() / self.apart),
             "of_class": self.classes.share(own, y.numpy()),
             "std_ratio": found["std_ratio"],

@@ -119,7 +119,9 @@ def test_records_with_the_same_labels_in_the_same_order_go_row_by_row(
 ) -> None:
     real = simulated["real"]
     found = metrics.evaluate(real, real, metrics=("nmi",), batch_size=20)
-    assert found.figure("nmi_difference").mean == 0  # type: ignore[union-attr]
+    figure = found.figure("nmi_difference")
+    assert figure is not None
+    assert figure.mean == 0
     assert not found.notes
 
 
@@ -142,7 +144,8 @@ def test_no_batch_has_a_single_record(simulated: dict[str, Records]) -> None:
 
 def test_what_could_not_be_done_as_asked_is_noted(simulated: dict[str, Records]) -> None:
     real, other = simulated["real"], simulated["other"]
-    only = other.take(np.flatnonzero(other.labels[:, 3] > 0))  # type: ignore[index]
+    assert other.labels is not None
+    only = other.take(np.flatnonzero(other.labels[:, 3] > 0))
     found = metrics.evaluate(real, only, metrics=("rmse",), class_names=("a", "b", "c", "d", "e"))
     assert any(
         "have no counterpart with the same labels among the synthetic" in n for n in found.notes

@@ -13,18 +13,9 @@ from torch import Tensor
 
 import ecgcore
 from ecgcore import report
-from ecgcore.data.quality import THRESHOLDS, judge
+from ecgcore.data.quality import NAMES, THRESHOLDS, judge
 from ecgcore.sampling import ECGBatch
 from ecgcore.train.launch import Plan
-
-_FIGURES = {
-    "heart_rate": "heart rate, median (per minute)",
-    "heart_rate_ok": "share with a rate of 40 to 125",
-    "psd_db": "distance of spectra, 1 to 40 Hz (dB)",
-    "std_ratio": "amplitude, generated over real",
-    "noise_uv": "noise above 30 Hz (µV)",
-    "beat_correlation": "likeness of a record's beats",
-}
 
 
 @dataclass(frozen=True)
@@ -152,7 +143,7 @@ def _judgement(found: Mapping[str, Mapping[str, Any]], beside: Mapping[str, Any]
     for start in found:
         columns += [f"from {start}", ""]
     rows: list[list[object]] = []
-    for key, name in _FIGURES.items():
+    for key, name in NAMES.items():
         row: list[object] = [name, beside[key]]
         for figures in found.values():
             met = figures["passed"].get(key)
@@ -167,7 +158,7 @@ def _judgement(found: Mapping[str, Mapping[str, Any]], beside: Mapping[str, Any]
 
 def _verdict(start: str, figures: Mapping[str, Any]) -> str:
     passed = figures["passed"]
-    missed = [_FIGURES[key] for key, met in passed.items() if not met]
+    missed = [NAMES[key] for key, met in passed.items() if not met]
     text = f"From {start}, {len(passed) - len(missed)} of {len(passed)} figures are within limits"
     return f"{text}; missed: {'; '.join(missed)}." if missed else f"{text}."
 

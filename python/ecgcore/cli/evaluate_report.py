@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ecgcore import report
+from ecgcore.data import quality
 from ecgcore.metrics import Evaluation, Figure
 
 NAMES = {
@@ -23,15 +24,6 @@ NAMES = {
     "discrete_frechet": "discrete Fréchet distance, mV",
     "fid": "Fréchet distance of features",
     "kid": "MMD² of features",
-}
-_SIGNALS = {
-    "records": "records",
-    "heart_rate": "heart rate, median (per minute)",
-    "heart_rate_ok": "share with a rate of 40 to 125",
-    "psd_db": "distance of spectra, 1 to 40 Hz (dB)",
-    "std_ratio": "amplitude, over that of the real ones",
-    "noise_uv": "noise above 30 Hz (µV)",
-    "beat_correlation": "likeness of a record's beats",
 }
 _READING = (
     "MMD² is 0 for sets that cannot be told apart and may come out as 0 by chance. PRD over all "
@@ -100,5 +92,7 @@ def _size(found: Evaluation, group: str) -> str:
 
 def _signal_table(found: Evaluation) -> report.Table:
     kinds: Sequence[str] = list(found.signals)
-    rows = [[name, *(found.signals[kind][key] for kind in kinds)] for key, name in _SIGNALS.items()]
+    rows = [
+        [name, *(found.signals[kind][key] for kind in kinds)] for key, name in quality.NAMES.items()
+    ]
     return report.Table(["", *kinds], rows)

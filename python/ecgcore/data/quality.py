@@ -22,6 +22,16 @@ THRESHOLDS: dict[str, tuple[float, float]] = {
 }
 """What each figure should lie between."""
 
+NAMES: dict[str, str] = {
+    "heart_rate": "heart rate, median (per minute)",
+    "heart_rate_ok": "share with a rate of 40 to 125",
+    "psd_db": "distance of spectra, 1 to 40 Hz (dB)",
+    "std_ratio": "amplitude, generated over real",
+    "noise_uv": "noise above 30 Hz (µV)",
+    "beat_correlation": "likeness of a record's beats",
+}
+"""What each figure is called in a table."""
+
 _RATE = (40.0, 125.0)  # per minute
 _REFRACTORY = 0.3  # s between beats
 _SMOOTHING = 0.07  # s

@@ -1,5 +1,5 @@
 """How near generated records come to real ones: distances of sets, by the definitions of
-SynthECG's evaluation, on any device, without cupy, and an evaluation of all of them.
+SynthECG's evaluation, without cupy, and an evaluation of all of them. Not yet run on a GPU.
 """
 
 from __future__ import annotations

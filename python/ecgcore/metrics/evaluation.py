@@ -26,7 +26,7 @@ Progress = Callable[[str], None]
 SIGNAL_METRICS = ("mmd", "psd_mmd", "psd_prd", "prd", "rmse", "nmi")
 """Of signals, by default."""
 WARPED_METRICS = ("dtw", "discrete_frechet")
-"""Of signals, on request: over pairs drawn by lot, since a pair takes milliseconds."""
+"""Of signals, on request, over pairs drawn by lot: each takes a table of all samples by all."""
 FEATURE_METRICS = ("fid", "kid")
 """Of features that the caller brings."""
 METRICS = (*SIGNAL_METRICS, *WARPED_METRICS, *FEATURE_METRICS)
@@ -299,8 +299,7 @@ def _of_pairs(
     pairs: int,
     rng: np.random.Generator,
 ) -> float:
-    """Mean over about ``pairs`` pairs: a few real records with all others, or with as many as
-    there are pairs for."""
+    """Mean over at most ``pairs`` pairs: of some records of each set, drawn by lot."""
     columns = min(len(y), max(1, math.isqrt(pairs)))
     rows = min(len(x), max(1, pairs // columns))
     i, j = rng.permutation(len(x))[:rows], rng.permutation(len(y))[:columns]

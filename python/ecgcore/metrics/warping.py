@@ -1,5 +1,4 @@
-"""Distances of signals that may be stretched in time. Sets of a few hundred records have tens of
-thousands of pairs: a pair of 10 s takes about a millisecond on a CPU core."""
+"""Distances of signals that may be stretched in time."""
 
 from __future__ import annotations
 
