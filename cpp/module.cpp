@@ -53,10 +53,8 @@ PYBIND11_MODULE(_C, m) {
   m.def(
       "cpu_levels",
       [] {
-        using ecg::cpu::Level;
         std::vector<std::string> out;
-        for (const Level level :
-             {Level::baseline, Level::avx2, Level::avx512, Level::avx512_bf16}) {
+        for (const ecg::cpu::Level level : ecg::cpu::kLevels) {
           if (ecg::cpu::available(level)) out.push_back(ecg::cpu::name_of(level));
         }
         return out;

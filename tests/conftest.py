@@ -37,9 +37,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         forced = "ECGCORE_CPU_ISA" in os.environ
         best = _native.cpu_isa()
         isas = [best] if best_only or forced else _native.cpu_isas()
-        if "avx512_bf16" in isas and not metafunc.definition.path.stem.startswith("test_packed"):
-            # The same kernels as avx512 but for the packed products.
-            isas = [isa for isa in isas if isa != "avx512"]
+        if not metafunc.definition.path.stem.startswith("test_packed"):
+            # The same kernels but for the packed products.
+            alike = [isa for isa in ("avx512", "avx512_bf16", "amx_bf16") if isa in isas]
+            isas = [isa for isa in isas if isa not in alike[:-1]]
         metafunc.fixturenames.append("cpu_isa")
         if "op_backend" in metafunc.fixturenames:
             runs = [pytest.param(isa, "native", id=isa) for isa in isas]

@@ -4,10 +4,26 @@
 #include <atomic>
 #include <stdexcept>
 
+#if defined(ECG_X86_LEVELS) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace ecg::cpu {
 namespace {
 
-constexpr Level kLevels[] = {Level::baseline, Level::avx2, Level::avx512, Level::avx512_bf16};
+// Whether the processor has tiles of bfloat16 and the system lets this process use them: their
+// state is large, and Linux wants to be asked (arch_prctl, "Using XSTATE features in user space
+// applications" in its documentation).
+bool may_use_tiles() {
+#if defined(ECG_X86_LEVELS) && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("amx-tile") &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 
 Level best() {
   Level out = Level::baseline;
@@ -29,8 +45,10 @@ bool available(Level level) {
 #ifdef ECG_X86_LEVELS
   __builtin_cpu_init();
   if (level == Level::avx2) return __builtin_cpu_supports("x86-64-v3");
-  return __builtin_cpu_supports("x86-64-v4") &&
-         (level == Level::avx512 || __builtin_cpu_supports("avx512bf16"));
+  if (!__builtin_cpu_supports("x86-64-v4")) return false;
+  if (level == Level::avx512) return true;
+  if (!__builtin_cpu_supports("avx512bf16")) return false;
+  return level == Level::avx512_bf16 || may_use_tiles();
 #else
   return false;
 #endif
@@ -38,6 +56,8 @@ bool available(Level level) {
 
 const char* name_of(Level level) {
   switch (level) {
+    case Level::amx_bf16:
+      return "amx_bf16";
     case Level::avx512_bf16:
       return "avx512_bf16";
     case Level::avx512:

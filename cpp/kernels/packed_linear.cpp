@@ -5,6 +5,9 @@
 #include "ecgcore/kernels/packed_linear.h"
 
 #include "packed_tiles.h"
+#ifdef __AMX_BF16__
+#include "packed_amx.h"
+#endif
 
 namespace ecg::cpu::ECG_ISA {
 namespace {
@@ -29,6 +32,15 @@ void column_of_rows(const PackedLinearArgs<W>& args, Column<W> weights, const T*
   }
 }
 
+// Entries of a row that is copied. Where tiles take many at once it is an odd number of theirs, or
+// rows one below the other would share few places in the caches.
+template <class W>
+int64_t copied_steps(int64_t inner) {
+  constexpr int64_t kAtOnce = Terms<W>::kStepsAtOnce;
+  const int64_t steps = steps_of<W>(inner);
+  return kAtOnce == 1 ? steps : ((steps + kAtOnce - 1) / kAtOnce | 1) * kAtOnce;
+}
+
 // Rows of x as the tiles read them.
 template <class W>
 Rows<const typename Terms<W>::X> rows_of(const RealOf<W>* x, int64_t x_row, int64_t rows,
@@ -36,20 +48,22 @@ Rows<const typename Terms<W>::X> rows_of(const RealOf<W>* x, int64_t x_row, int6
   if constexpr (!Terms<W>::kCopiesRows) {
     return {x, x_row};
   } else {
-    const int64_t steps = steps_of<W>(inner);
+    const int64_t steps = steps_of<W>(inner), copied = copied_steps<W>(inner);
     auto* const copies = static_cast<typename Terms<W>::X*>(scratch);
     for (int64_t row = 0; row < rows; ++row) {
-      round_row<W>(x + row * x_row, inner, copies + row * steps);
+      round_row<W>(x + row * x_row, inner, copies + row * copied);
+      for (int64_t k = steps; k < copied; ++k) copies[row * copied + k] = {};
     }
-    return {copies, steps};
+    return {copies, copied};
   }
 }
 
 template <class W>
 int64_t scratch(int64_t inner) {
   using X = typename Terms<W>::X;
-  return Terms<W>::kCopiesRows ? kChunkRows * steps_of<W>(inner) * static_cast<int64_t>(sizeof(X))
-                               : 0;
+  return Terms<W>::kCopiesRows
+             ? kChunkRows * copied_steps<W>(inner) * static_cast<int64_t>(sizeof(X))
+             : 0;
 }
 
 // Rows of one sample, at most kChunkRows.
@@ -73,6 +87,9 @@ void chunk_of(const PackedLinearArgs<W>& args, void* scratch, int64_t b, int64_t
 template <class W>
 void forward(const PackedLinearArgs<W>& args, void* scratch, int64_t row_begin, int64_t row_end,
              int64_t panel_begin, int64_t panel_end) {
+#ifdef __AMX_BF16__
+  const TileUnit tiles;
+#endif
   each_chunk(row_begin, row_end, args.length, kChunkRows,
              [&](auto... rows) { chunk_of(args, scratch, rows..., panel_begin, panel_end); });
 }

@@ -24,6 +24,7 @@ struct Terms {
   using Weights = R;
   static constexpr int kRegisters = 1;        // of one vector of weights
   static constexpr bool kCopiesRows = false;  // x is read where it lies
+  static constexpr int64_t kStepsAtOnce = 1;  // rows that are copied end with a multiple of them
 
   static ECG_HD Weights load(const W* from) { return R::load(from); }
   static ECG_HD void add(R& sum, X x, const Weights& w) { sum += R(x) * w; }
@@ -39,6 +40,11 @@ struct Terms<BFloat16Pair> {
   using Weights = __m512bh;
   static constexpr int kRegisters = 1;
   static constexpr bool kCopiesRows = true;
+#ifdef __AMX_BF16__
+  static constexpr int64_t kStepsAtOnce = 16;
+#else
+  static constexpr int64_t kStepsAtOnce = 1;
+#endif
 
   static ECG_HD Weights load(const BFloat16Pair* from) {
     return reinterpret_cast<__m512bh>(_mm512_loadu_si512(from));
@@ -67,6 +73,7 @@ struct Terms<BFloat16Pair> {
   };
   static constexpr int kRegisters = 2;
   static constexpr bool kCopiesRows = true;
+  static constexpr int64_t kStepsAtOnce = 1;
 
   static ECG_HD Weights load(const BFloat16Pair* from) {
     using Bits = Pack<uint32_t, kLanes<float>>;

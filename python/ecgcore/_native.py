@@ -37,8 +37,8 @@ if _isa := os.environ.get("ECGCORE_CPU_ISA"):
 
 
 def cpu_isa() -> str:
-    """The instruction set the CPU kernels run on: ``"baseline"``, ``"avx2"``, ``"avx512"`` or
-    ``"avx512_bf16"``, which is the same but for products of bfloat16."""
+    """The instruction set the CPU kernels run on: ``"baseline"``, ``"avx2"``, ``"avx512"``,
+    ``"avx512_bf16"`` or ``"amx_bf16"``; the last two differ from it in products of bfloat16."""
     return str(_C.cpu_level())
 
 

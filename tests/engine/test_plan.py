@@ -115,10 +115,10 @@ def test_double_precision(make):
     assert max(differences(make().double(), 2, 37, dtype=torch.float64)) <= 1e-12
 
 
-@pytest.mark.parametrize("tiles", [False, True], ids=["ours", "torch's"])
+@pytest.mark.parametrize("packs", [True, False], ids=["ours", "torch's"])
 @pytest.mark.parametrize("make", [sssd, dsat])
-def test_bfloat16_products_are_as_close_as_their_rounding(make, tiles, monkeypatch):
-    monkeypatch.setattr(product, "multiplies_tiles", lambda: tiles)
+def test_bfloat16_products_are_as_close_as_their_rounding(make, packs, monkeypatch):
+    monkeypatch.setattr(product, "packs", lambda device: packs)
     found = differences(make(res_channels=24), 2, 37, precision="bf16")
     assert min(found) > 1e-5
     assert max(found) <= 0.05
@@ -127,7 +127,6 @@ def test_bfloat16_products_are_as_close_as_their_rounding(make, tiles, monkeypat
 @pytest.mark.parametrize("precision", engine.PRECISIONS)
 @pytest.mark.parametrize("make", [sssd, dsat])
 def test_a_record_has_the_same_bits_in_any_batch_and_any_group(make, precision, monkeypatch):
-    monkeypatch.setattr(product, "multiplies_tiles", lambda: False)
     model, i = make(res_channels=24), torch.tensor([0])
     x, y = inputs(model, 5, 75)
     together = prepared(model, x, y, [2.0], precision=precision)(i, x)

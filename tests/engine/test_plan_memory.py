@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ecgcore import engine
-from ecgcore.engine import plan, product
+from ecgcore.engine import plan
 from engine_checks import DSAT_OPTIONS, SSSD_OPTIONS, dsat, inputs, prepared, sssd
 from engine_checks import with_layers_without_s4 as by_hand
 
@@ -36,9 +36,7 @@ MODELS += [(dsat, {"spade": options}) for options in DSAT_OPTIONS.values()]
 
 @pytest.mark.parametrize("precision", engine.PRECISIONS)
 @pytest.mark.parametrize(("make", "options"), MODELS)
-def test_steps_after_the_first_allocate_nothing(make, options, precision, monkeypatch):
-    # Where oneDNN multiplies tiles of bfloat16 it asks for memory of its own.
-    monkeypatch.setattr(product, "multiplies_tiles", lambda: False)
+def test_steps_after_the_first_allocate_nothing(make, options, precision):
     _check(make(**options), precision)
 
 

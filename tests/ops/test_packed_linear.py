@@ -138,6 +138,17 @@ def test_sums_of_bfloat16_products_are_float32() -> None:
 
 
 @pytest.mark.one_isa
+def test_another_librarys_products_of_bfloat16_go_on_beside_ours() -> None:
+    """oneDNN, too, sets the tile unit where there is one, and may remember that it did."""
+    x, weight = torch.randn(70, 96), torch.randn(40, 96)
+    halves = x.bfloat16(), weight.bfloat16().t()
+    packed, out = ops.pack_linear(weight.bfloat16()), torch.empty(1, 70, 40)
+    before, ours = halves[0] @ halves[1], ops.packed_linear(x[None], packed, out).clone()
+    for _ in range(3):
+        assert torch.equal(halves[0] @ halves[1], before)
+        assert torch.equal(ops.packed_linear(x[None], packed, out), ours)
+
+
 def test_a_packed_weight_is_the_same_in_every_precision_and_holds_zeros_beyond_the_last() -> None:
     weight = torch.randn(20, 3)
     packed = ops.pack_linear(weight.requires_grad_())

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from ecgcore import ops
+from ecgcore import _native, ops
 from ecgcore.engine.workspace import Workspace
 
 
@@ -55,7 +55,7 @@ class PackedProduct(Product):
 
 
 class TorchProduct(Product):
-    """By torch: cuBLAS on a GPU, and oneDNN on a CPU that multiplies tiles of bfloat16.
+    """By torch: cuBLAS on a GPU.
 
     Inputs and results are of the plan's precision; in bfloat16 they are rounded on the way in and
     out, and the sums are float32.
@@ -115,11 +115,11 @@ class PackedConvolution(Convolution):
         ops.packed_conv(x, self.packed, out, bias=self.bias)
 
 
-class TorchConvolution(Convolution):
-    """By a :class:`TorchProduct` with three neighbouring rows side by side."""
+class ProductConvolution(Convolution):
+    """By a product with three neighbouring rows side by side."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
-        self.product = TorchProduct(weight.permute(0, 2, 1).flatten(1), bias, dtype)
+    def __init__(self, weight: Tensor, bias: Tensor | None, precision: str) -> None:
+        self.product = make_product(weight.permute(0, 2, 1).flatten(1), bias, precision)
 
     def __call__(self, x: Tensor, out: Tensor, work: Workspace) -> None:
         (B, rows, C), (batch, row, _) = x.shape, x.stride()
@@ -130,25 +130,24 @@ class TorchConvolution(Convolution):
 def make_product(weight: Tensor, bias: Tensor | None, precision: str) -> Product:
     """Of ``weight (N, K)`` and ``bias (N,)``, which are copied and whose dtype is that of
     ``precision="fp32"``."""
-    kind = PackedProduct if _is_ours(weight, precision) else TorchProduct
+    kind = PackedProduct if packs(weight.device) else TorchProduct
     return kind(frozen(weight), None if bias is None else frozen(bias), _dtype(weight, precision))
 
 
 def make_convolution(weight: Tensor, bias: Tensor | None, precision: str) -> Convolution:
     """Of ``weight (N, C, 3)`` and ``bias (N,)``, likewise."""
-    kind = PackedConvolution if _is_ours(weight, precision) else TorchConvolution
-    return kind(frozen(weight), None if bias is None else frozen(bias), _dtype(weight, precision))
+    # Tiles multiply in less time than Winograd's points take.
+    in_tiles = precision == "bf16" and _native.cpu_isa() == "amx_bf16"
+    if in_tiles or not packs(weight.device):
+        return ProductConvolution(weight, bias, precision)
+    bias = None if bias is None else frozen(bias)
+    return PackedConvolution(frozen(weight), bias, _dtype(weight, precision))
 
 
 def _dtype(weight: Tensor, precision: str) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else weight.dtype
 
 
-def _is_ours(weight: Tensor, precision: str) -> bool:
-    return weight.device.type == "cpu" and not (precision == "bf16" and multiplies_tiles())
-
-
-def multiplies_tiles() -> bool:
-    """Whether the CPU has AMX, whose products of bfloat16 no vectors keep up with: oneDNN knows
-    them, the packed products do not."""
-    return bool(torch.cpu._is_amx_tile_supported())
+def packs(device: torch.device) -> bool:
+    """Whether the packed products exist there."""
+    return device.type == "cpu"

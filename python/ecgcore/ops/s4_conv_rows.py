@@ -17,6 +17,7 @@ _VECTOR_BYTES = {
     "avx2": 32,
     "avx512": 64,
     "avx512_bf16": 64,
+    "amx_bf16": 64,
 }  # as in ecgcore/math/config.h
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 

@@ -61,4 +61,4 @@ struct PackedLinearKernels {
 
 }  // namespace ecg
 
-ECG_KERNEL_TABLE_BF16(PackedLinearKernels, packed_linear_kernels)
+ECG_KERNEL_TABLE_AMX(PackedLinearKernels, packed_linear_kernels)
