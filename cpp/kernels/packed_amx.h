@@ -14,6 +14,7 @@ namespace ecg::cpu::ECG_ISA {
 namespace {
 
 constexpr int64_t kUnitRows = 16, kUnitSteps = 16;
+constexpr int64_t kUnitTile = kUnitSteps * kPanelFeatures;  // entries of a panel in a tile
 
 // What LDTILECFG reads.
 struct alignas(64) TileConfig {
@@ -82,9 +83,13 @@ void unit_sums(Rows<const BFloat16Pair> x, Column<BFloat16Pair> weights, int64_t
   const BFloat16Pair* panel = weights.panel;
   for (int64_t k = 0; k + kUnitSteps <= steps; k += kUnitSteps) {
     multiply(panel, panel + apart);
-    panel += kUnitSteps * kPanelFeatures;
+    panel += kUnitTile;
+    for (int64_t i = 0; i < kUnitTile; i += kPanelFeatures) {
+      __builtin_prefetch(panel + kUnitTile + i);
+      if constexpr (kVectors == 2) __builtin_prefetch(panel + apart + kUnitTile + i);
+    }
   }
-  if (steps % kUnitSteps != 0) multiply(rest, rest + kUnitSteps * kPanelFeatures);
+  if (steps % kUnitSteps != 0) multiply(rest, rest + kUnitTile);
   const int64_t row = sums.row * static_cast<int64_t>(sizeof(float));
   float* const below = sums.data + kUnitRows * sums.row;
   _tile_stored(0, sums.data, row);
@@ -114,13 +119,13 @@ template <int kVectors, int64_t kLongest>
 void column_of(Rows<const BFloat16Pair> x, int64_t rows, Column<BFloat16Pair> weights,
                int64_t steps, float*, Finish<float> finish, Rows<float> out) {
   constexpr int64_t kBlockRows = 2 * kUnitRows, kWidth = kVectors * kLanes<float>;
-  alignas(64) BFloat16Pair rest[kVectors * kUnitSteps * kPanelFeatures];
+  alignas(64) BFloat16Pair rest[kVectors * kUnitTile];
   const int64_t whole = steps / kUnitSteps * kUnitSteps;
   if (whole < steps) {
     for (int j = 0; j < kVectors; ++j) {
       const BFloat16Pair* from = weights.panel + j * weights.apart() + whole * kPanelFeatures;
-      BFloat16Pair* to = rest + j * kUnitSteps * kPanelFeatures;
-      for (int64_t i = 0; i < kUnitSteps * kPanelFeatures; ++i) {
+      BFloat16Pair* to = rest + j * kUnitTile;
+      for (int64_t i = 0; i < kUnitTile; ++i) {
         to[i] = i < (steps - whole) * kPanelFeatures ? from[i] : BFloat16Pair{0};
       }
     }
@@ -132,6 +137,10 @@ void column_of(Rows<const BFloat16Pair> x, int64_t rows, Column<BFloat16Pair> we
     const int64_t left = rows - row < kBlockRows ? rows - row : kBlockRows;
     const Rows<const BFloat16Pair> from{x.data + row * x.row, x.row};
     const Rows<float> to{out.data + row * out.row, out.row};
+    for (int64_t i = 0; i < left; ++i) {  // meanwhile the results' lines come near
+      for (int j = 0; j < kVectors; ++j)
+        __builtin_prefetch(to.data + i * to.row + j * kLanes<float>, 1);
+    }
     const bool done = left % kUnitRows == 0 && !finish.relu && !finish.accumulate;
     const Rows<float> sums = done ? to : Rows<float>{block, kWidth};
     if (left > kUnitRows) {
