@@ -147,18 +147,49 @@ def interleaved(
         run()
     for _ in range(rounds):
         for backend, run in runs.items():
-            if len(times[backend]) >= 3 and sum(times[backend]) > SECONDS:
-                continue
-            gc.collect()
-            _synchronize(device)
-            once = statistics.median(times[backend]) if times[backend] else 0.0
-            repeats = max(1, min(50, int(turn / once))) if once else 1
-            start = time.perf_counter()
-            for _ in range(repeats):
-                run()
-            _synchronize(device)
-            times[backend].append((time.perf_counter() - start) / repeats)
+            if not _timed_enough(times[backend]):
+                times[backend].append(_seconds(run, times[backend], turn, device))
     return {backend: statistics.median(t) for backend, t in times.items()}
+
+
+def beside(
+    ours: str, runs: Mapping[str, Callable[[], Any]], rounds: int, device: str, turn: float
+) -> dict[str, tuple[float, float]]:
+    """As :func:`interleaved`, and how many times as long as ``ours`` each call takes: ``ours`` is
+    timed anew right before it, so that the two share a busy moment, and the median of their ratios
+    is taken."""
+    times: dict[str, list[float]] = {backend: [] for backend in runs}
+    ratios: dict[str, list[float]] = {backend: [] for backend in runs}
+    for run in runs.values():
+        run()
+    for _ in range(rounds):
+        for backend, run in runs.items():
+            if backend == ours or _timed_enough(times[backend]):
+                continue
+            for name in (ours, backend):
+                times[name].append(_seconds(runs[name], times[name], turn, device))
+            ratios[backend].append(times[backend][-1] / times[ours][-1])
+    ratios[ours] = [1.0]
+    return {
+        name: (statistics.median(times[name]), statistics.median(ratios[name])) for name in runs
+    }
+
+
+def _timed_enough(times: Sequence[float]) -> bool:
+    return len(times) >= 3 and sum(times) > SECONDS
+
+
+def _seconds(run: Callable[[], Any], before: Sequence[float], turn: float, device: str) -> float:
+    """Of a call, repeated until ``turn`` seconds are full by what it took ``before``."""
+    gc.collect()
+    _synchronize(device)
+    once = statistics.median(before) if before else 0.0
+    repeats = max(1, min(50, int(turn / once))) if once else 1
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    _synchronize(device)
+    return (time.perf_counter() - start) / repeats
 
 
 def slope(sizes: Sequence[int], seconds: Sequence[float]) -> float:

@@ -5,6 +5,7 @@ The plan of ``ecgcore.engine`` against our module with remembered kernels, again
 plain torch (``plain``) with kernels remembered and, with ``--recompute``, made in every step as the
 references do; and against nothing but the step's matrix products, of as many distinct weights. As
 in ``ops.py``, variants run interleaved in one process after their numbers were compared; medians.
+The plan is timed anew before each of the others: ratios are medians of such pairs.
 ``prepare`` is what a run costs before its first step, with nothing remembered. What a run of 200
 steps costs is not timed but multiplied from them, and said to be.
 """
@@ -28,7 +29,7 @@ from ecgcore import engine, models
 from ecgcore.models.wavenet import Denoiser
 from ecgcore.nn import S4Layer, SpadeDecoderLayer
 from ecgcore.testing.compare import relative_error
-from measure import interleaved, peak_memory
+from measure import beside, peak_memory
 from ops import environment
 from plain import PlainDenoiser
 
@@ -61,7 +62,7 @@ class Timed:
     variant: str
     ms: float
     ratio: float
-    """How many times longer than the plan in fp32."""
+    """How many times longer than the plan in fp32, timed right before it: median over rounds."""
     peak_mb: float
     """Most memory handed out during a step, the buffers of an evaluation included."""
     difference: float | None
@@ -204,7 +205,7 @@ def measured(
             way.whole()  # makes a plan that was forgotten, whose weights are not a step's memory
         peaks[variant] = peak_memory(way.whole or way.run, device)
     runs = {variant: way.run for variant, way in ways.items()}
-    seconds = interleaved(runs, rounds, device, TURN)
+    seconds = beside("plan", runs, rounds, device, TURN)
     blocks = len(model.residual_layer.residual_blocks)
     return [
         Timed(
@@ -213,12 +214,12 @@ def measured(
             blocks,
             variant,
             1e3 * s,
-            s / seconds["plan"],
+            ratio,
             peaks[variant],
             differences[variant],
             None if variant == PREPARE else STEPS * s,
         )
-        for variant, s in seconds.items()
+        for variant, (s, ratio) in seconds.items()
     ]
 
 
