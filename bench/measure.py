@@ -163,7 +163,7 @@ def beside(
     for run in runs.values():
         run()
     for _ in range(rounds):
-        for backend, run in runs.items():
+        for backend in runs:
             if backend == ours or _timed_enough(times[backend]):
                 continue
             for name in (ours, backend):
