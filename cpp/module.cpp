@@ -76,6 +76,7 @@ PYBIND11_MODULE(_C, m) {
   ecg::hooks::bind_cauchy(hooks);
   ecg::hooks::bind_nplr(hooks);
   ecg::hooks::bind_fft(hooks);
+  ecg::hooks::bind_packed_tiles(hooks);
 
   py::module_ emulate =
       m.def_submodule("emulate", "The CUDA kernels' block programs on the host, for tests.");

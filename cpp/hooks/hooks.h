@@ -49,5 +49,6 @@ auto with_real(const std::string& precision, int width, const Body& body) {
 void bind_cauchy(py::module_& m);
 void bind_nplr(py::module_& m);
 void bind_fft(py::module_& m);
+void bind_packed_tiles(py::module_& m);
 
 }  // namespace ecg::hooks

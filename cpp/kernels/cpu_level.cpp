@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #if defined(ECG_X86_LEVELS) && defined(__linux__)
+#include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -17,8 +18,11 @@ namespace {
 // applications" in its documentation).
 bool may_use_tiles() {
 #if defined(ECG_X86_LEVELS) && defined(__linux__)
+  // CPUID.(7, 0).EDX; not all compilers' __builtin_cpu_supports know the names.
+  constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kBoth = kAmxBf16 | kAmxTile;
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
-  return __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("amx-tile") &&
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kBoth) == kBoth &&
          syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
   return false;

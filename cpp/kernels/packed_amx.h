@@ -1,54 +1,18 @@
 // SPDX-License-Identifier: MIT
 //
-// Columns of features by the tile unit of x86 (Intel, "Advanced Matrix Extensions", Architecture
-// Instruction Set Extensions Programming Reference, chapter 3): an instruction multiplies 16 rows
-// of 16 pairs of bfloat16 by 16 pairs of 16 features, which are 16 steps of a panel as they lie.
-// Included by packed_linear.cpp where it is compiled for AMX.
+// Columns of features by the tile unit: an instruction multiplies 16 rows of 16 pairs of bfloat16
+// by 16 pairs of 16 features, which are 16 steps of a panel as they lie. Included by
+// packed_linear.cpp where it is compiled for AMX.
 #pragma once
 
-#include <immintrin.h>
-
 #include "packed_tiles.h"
+#include "tile_unit.h"
 
 namespace ecg::cpu::ECG_ISA {
 namespace {
 
 constexpr int64_t kUnitRows = 16, kUnitSteps = 16;
 constexpr int64_t kUnitTile = kUnitSteps * kPanelFeatures;  // entries of a panel in a tile
-
-// What LDTILECFG reads.
-struct alignas(64) TileConfig {
-  uint8_t palette, start_row, reserved[14];
-  uint16_t row_bytes[16];
-  uint8_t rows[16];
-};
-
-// Tells the compiler, which does not see it, that tile instructions read and write what `memory`
-// points to.
-inline void touch(void* memory) { __asm__ volatile("" : : "r"(memory) : "memory"); }
-
-// Gives a thread tiles for as long as it lives. The setting of another library, if it left one,
-// returns behind it.
-class TileUnit {
- public:
-  TileUnit() {
-    touch(&before_);
-    _tile_storeconfig(&before_);
-    _tile_loadconfig(&kConfig);
-  }
-  ~TileUnit() {
-    touch(&before_);
-    _tile_loadconfig(&before_);
-  }
-  TileUnit(const TileUnit&) = delete;
-  TileUnit& operator=(const TileUnit&) = delete;
-
- private:
-  // All eight tiles whole: what is missing is zeros.
-  static constexpr TileConfig kConfig{
-      1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
-  TileConfig before_{};
-};
 
 // The sums of kHalves · 16 rows and kVectors · 16 features, from `offset` on:
 // sums[i, n] = offset[n] + Σ_k x[i, k] weights[k, n]. `rest`: the weights of the steps behind the
@@ -60,25 +24,25 @@ void unit_sums(Rows<const BFloat16Pair> x, Column<BFloat16Pair> weights, int64_t
   const int64_t x_row = x.row * static_cast<int64_t>(sizeof(BFloat16Pair));
   const BFloat16Pair *upper = x.data, *lower = x.data + kUnitRows * x.row;
   const auto multiply = [&](const BFloat16Pair* left, const BFloat16Pair* right) {
-    _tile_loadd(6, left, kStride);
-    _tile_loadd(4, upper, x_row);
-    _tile_dpbf16ps(0, 4, 6);
+    ECG_TILE_LOAD(6, left, kStride);
+    ECG_TILE_LOAD(4, upper, x_row);
+    ECG_TILE_MULTIPLY(0, 4, 6);
     if constexpr (kVectors == 2) {
-      _tile_loadd(7, right, kStride);
-      _tile_dpbf16ps(1, 4, 7);
+      ECG_TILE_LOAD(7, right, kStride);
+      ECG_TILE_MULTIPLY(1, 4, 7);
     }
     if constexpr (kHalves == 2) {
-      _tile_loadd(5, lower, x_row);
-      _tile_dpbf16ps(2, 5, 6);
-      if constexpr (kVectors == 2) _tile_dpbf16ps(3, 5, 7);
+      ECG_TILE_LOAD(5, lower, x_row);
+      ECG_TILE_MULTIPLY(2, 5, 6);
+      if constexpr (kVectors == 2) ECG_TILE_MULTIPLY(3, 5, 7);
     }
     upper += kUnitSteps;
     lower += kUnitSteps;
   };
-  _tile_loadd(0, offset, 0);  // the same for each row
-  if constexpr (kVectors == 2) _tile_loadd(1, offset + kLanes<float>, 0);
-  if constexpr (kHalves == 2) _tile_loadd(2, offset, 0);
-  if constexpr (kHalves == 2 && kVectors == 2) _tile_loadd(3, offset + kLanes<float>, 0);
+  ECG_TILE_LOAD(0, offset, 0);  // the same for each row
+  if constexpr (kVectors == 2) ECG_TILE_LOAD(1, offset + kLanes<float>, 0);
+  if constexpr (kHalves == 2) ECG_TILE_LOAD(2, offset, 0);
+  if constexpr (kHalves == 2 && kVectors == 2) ECG_TILE_LOAD(3, offset + kLanes<float>, 0);
   const int64_t apart = weights.apart();
   const BFloat16Pair* panel = weights.panel;
   for (int64_t k = 0; k + kUnitSteps <= steps; k += kUnitSteps) {
@@ -92,10 +56,10 @@ void unit_sums(Rows<const BFloat16Pair> x, Column<BFloat16Pair> weights, int64_t
   if (steps % kUnitSteps != 0) multiply(rest, rest + kUnitTile);
   const int64_t row = sums.row * static_cast<int64_t>(sizeof(float));
   float* const below = sums.data + kUnitRows * sums.row;
-  _tile_stored(0, sums.data, row);
-  if constexpr (kVectors == 2) _tile_stored(1, sums.data + kLanes<float>, row);
-  if constexpr (kHalves == 2) _tile_stored(2, below, row);
-  if constexpr (kHalves == 2 && kVectors == 2) _tile_stored(3, below + kLanes<float>, row);
+  ECG_TILE_STORE(0, sums.data, row);
+  if constexpr (kVectors == 2) ECG_TILE_STORE(1, sums.data + kLanes<float>, row);
+  if constexpr (kHalves == 2) ECG_TILE_STORE(2, below, row);
+  if constexpr (kHalves == 2 && kVectors == 2) ECG_TILE_STORE(3, below + kLanes<float>, row);
 }
 
 // What becomes of the sums of `rows` rows, as in tile().

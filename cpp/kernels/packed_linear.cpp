@@ -5,7 +5,7 @@
 #include "ecgcore/kernels/packed_linear.h"
 
 #include "packed_tiles.h"
-#ifdef __AMX_BF16__
+#if ECG_TILES
 #include "packed_amx.h"
 #endif
 
@@ -87,7 +87,7 @@ void chunk_of(const PackedLinearArgs<W>& args, void* scratch, int64_t b, int64_t
 template <class W>
 void forward(const PackedLinearArgs<W>& args, void* scratch, int64_t row_begin, int64_t row_end,
              int64_t panel_begin, int64_t panel_end) {
-#ifdef __AMX_BF16__
+#if ECG_TILES
   const TileUnit tiles;
 #endif
   each_chunk(row_begin, row_end, args.length, kChunkRows,

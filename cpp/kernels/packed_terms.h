@@ -4,6 +4,13 @@
 // weights.
 #pragma once
 
+// The tile unit, or its emulation, multiplies pairs: tile_unit.h.
+#if defined(__AMX_BF16__) || defined(ECG_EMULATE_TILES)
+#define ECG_TILES 1
+#else
+#define ECG_TILES 0
+#endif
+
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 #endif
@@ -16,6 +23,11 @@ namespace {
 
 template <class T>
 using VectorOf = Pack<T, kLanes<T>>;
+
+ECG_HD BFloat16Pair rounded_pair(float even, float odd) {
+  const uint32_t low = from_real<BFloat16>(even).bits, high = from_real<BFloat16>(odd).bits;
+  return {low | high << 16};
+}
 
 template <class W>
 struct Terms {
@@ -30,7 +42,20 @@ struct Terms {
   static ECG_HD void add(R& sum, X x, const Weights& w) { sum += R(x) * w; }
 };
 
-#ifdef __AVX512BF16__
+#if ECG_TILES
+
+// What packed_amx.h reads; it has the sums.
+template <>
+struct Terms<BFloat16Pair> {
+  using X = BFloat16Pair;
+  static constexpr int kRegisters = 1;
+  static constexpr bool kCopiesRows = true;
+  static constexpr int64_t kStepsAtOnce = 16;
+
+  static ECG_HD X round(float even, float odd) { return rounded_pair(even, odd); }
+};
+
+#elif defined(__AVX512BF16__)
 
 // VDPBF16PS: sum + x_odd w_odd + x_even w_even in each lane, in float.
 template <>
@@ -40,11 +65,7 @@ struct Terms<BFloat16Pair> {
   using Weights = __m512bh;
   static constexpr int kRegisters = 1;
   static constexpr bool kCopiesRows = true;
-#ifdef __AMX_BF16__
-  static constexpr int64_t kStepsAtOnce = 16;
-#else
   static constexpr int64_t kStepsAtOnce = 1;
-#endif
 
   static ECG_HD Weights load(const BFloat16Pair* from) {
     return reinterpret_cast<__m512bh>(_mm512_loadu_si512(from));
@@ -53,10 +74,7 @@ struct Terms<BFloat16Pair> {
     const __m512bh pairs = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(x.bits)));
     sum.lanes = _mm512_dpbf16_ps(sum.lanes, pairs, w);
   }
-  static ECG_HD X round(float even, float odd) {
-    const uint32_t low = from_real<BFloat16>(even).bits, high = from_real<BFloat16>(odd).bits;
-    return {low | high << 16};
-  }
+  static ECG_HD X round(float even, float odd) { return rounded_pair(even, odd); }
 };
 
 #else

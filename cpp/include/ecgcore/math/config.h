@@ -28,8 +28,9 @@
 
 ECG_MATH_BEGIN
 
-// Bytes of one SIMD register of the instruction set this file is compiled for.
-#if defined(__AVX512F__)
+// Bytes of one SIMD register of the instruction set this file is compiled for. Where there is a
+// tile unit there are registers as wide as its rows.
+#if defined(__AVX512F__) || defined(ECG_EMULATE_TILES)
 inline constexpr int kVectorBytes = 64;
 #elif defined(__AVX2__)
 inline constexpr int kVectorBytes = 32;
