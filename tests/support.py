@@ -27,6 +27,7 @@ ONE_BACKEND = frozenset(
         "add_layer_norm",
         "conditional_batch_norm",
         "local_attention",
+        "local_attention_into",
         "packed_conv",
         "packed_linear",
         "phase_shuffle",

@@ -68,21 +68,7 @@ def local_attention(
             ``window`` outside ``0..T``.
     """
     _check(q, k, v, block_length, bias, mask, scale, window)
-    heads, _, d = q.shape[1:]
-    if bias is not None:
-        real = _real_of(q.dtype)
-        bias = _shared.dense(bias.to(real).expand(heads, block_length, 3 * block_length))
-    out, _ = _op(
-        _dense_rows(q),
-        _dense_rows(k),
-        _dense_rows(v),
-        block_length,
-        bias,
-        None if mask is None else mask.contiguous(),
-        d**-0.5 if scale is None else float(scale),
-        pad_keys_attend,
-        window,
-    )
+    out, _ = _op(*_operands(q, k, v, block_length, bias, mask, scale), pad_keys_attend, window)
     # Rounded out here, so that the gradient sees what was computed.
     return cast(Tensor, out.to(q.dtype))
 
@@ -105,7 +91,8 @@ def local_attention_into(
 
     Args:
         q, k, v, block_length, bias, mask, scale, pad_keys_attend, window: of
-            :func:`local_attention`; dense along ``d``, a bias of full shape ``(heads, T, 3 T)``.
+            :func:`local_attention`; what is not dense, or a bias that is to be expanded, is copied
+            first.
         out: ``(B, heads, L, d)``, overwritten; any strides, dense along ``d``; float32, float64
             where ``q`` is. Apart from ``q``, ``k`` and ``v``.
         stats: ``(B, heads, L, 2)``, contiguous, dtype of ``out``, overwritten: the largest logit of
@@ -120,8 +107,8 @@ def local_attention_into(
         TypeError: for tensors or numbers of another type.
         ValueError: for wrong dtypes, shapes or devices, a ``block_length`` below 1, or a
             ``window`` outside ``0..T``.
-        RuntimeError: where a gradient would be needed, for a last axis or ``stats`` that are not
-            dense, for an ``out`` or ``stats`` that shares memory with the others.
+        RuntimeError: where a gradient would be needed, for an ``out`` whose last axis or ``stats``
+            that are not dense, or that share memory with the others.
     """
     _check(q, k, v, block_length, bias, mask, scale, window)
     op = "local_attention_into"
@@ -130,10 +117,8 @@ def local_attention_into(
     real, device = _real_of(q.dtype), q.device
     _shared.check_operand(op, "out", out, real, device, "(B, heads, L, d)", (B, heads, L, d))
     _shared.check_operand(op, "stats", stats, real, device, "(B, heads, L, 2)", (B, heads, L, 2))
-    factor = d**-0.5 if scale is None else float(scale)
-    torch.ops.ecgcore.local_attention_into(
-        q, k, v, block_length, bias, mask, factor, pad_keys_attend, window, out, stats
-    )
+    operands = _operands(q, k, v, block_length, bias, mask, scale)
+    torch.ops.ecgcore.local_attention_into(*operands, pad_keys_attend, window, out, stats)
     _rows.changed(out, stats)
     return out
 
@@ -151,19 +136,65 @@ def local_attention_reference(
     window: int | None = None,
 ) -> Tensor:
     """The definition of :func:`local_attention` in plain torch, with all scores in memory."""
+    scores = _scores(q, k, block_length, bias, mask, scale, pad_keys_attend, window)
+    return _weighted(torch.softmax(scores, -1), v, block_length).to(q.dtype)
+
+
+def local_attention_into_reference(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    stats: Tensor,
+    block_length: int,
+    *,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    scale: float | None = None,
+    pad_keys_attend: bool = True,
+    window: int | None = None,
+) -> Tensor:
+    """The definition of :func:`local_attention_into`, likewise."""
+    scores = _scores(q, k, block_length, bias, mask, scale, pad_keys_attend, window)
+    largest = scores.amax(-1, keepdim=True)
+    terms = torch.exp(scores - largest)
+    total = terms.sum(-1, keepdim=True)
+    stats.copy_(torch.cat([largest, total], -1).flatten(2, 3)[:, :, : q.shape[2]])
+    return out.copy_(_weighted(terms / total, v, block_length))
+
+
+def _blocks(x: Tensor, T: int) -> Tensor:
+    """``(B, heads, nb, T, d)``, zeros behind the last row."""
+    L = x.shape[2]
+    nb = -(-L // T)
+    return F.pad(x.to(_real_of(x.dtype)), (0, 0, 0, nb * T - L)).unflatten(2, (nb, T))
+
+
+def _neighbours(x: Tensor, T: int) -> Tensor:
+    """``(B, heads, nb, 3 T, d)``: each block between those beside it."""
+    x = F.pad(_blocks(x, T), (0, 0, 0, 0, 1, 1))
+    return torch.cat([x[:, :, :-2], x[:, :, 1:-1], x[:, :, 2:]], 3)
+
+
+def _weighted(weights: Tensor, v: Tensor, T: int) -> Tensor:
+    return (weights @ _neighbours(v, T)).flatten(2, 3)[:, :, : v.shape[2]]
+
+
+def _scores(
+    q: Tensor,
+    k: Tensor,
+    T: int,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    scale: float | None,
+    pad_keys_attend: bool,
+    window: int | None,
+) -> Tensor:
+    """All logits, ``(B, heads, nb, T, 3 T)``."""
     heads, L, d = q.shape[1:]
-    T = block_length
     nb = -(-L // T)
     real = _real_of(q.dtype)
-
-    def blocks(x: Tensor) -> Tensor:  # (B, heads, nb, T, d)
-        return F.pad(x.to(real), (0, 0, 0, nb * T - L)).unflatten(2, (nb, T))
-
-    def neighbours(x: Tensor) -> Tensor:  # (B, heads, nb, 3 T, d)
-        x = F.pad(blocks(x), (0, 0, 0, 0, 1, 1))
-        return torch.cat([x[:, :, :-2], x[:, :, 1:-1], x[:, :, 2:]], 3)
-
-    scores = (d**-0.5 if scale is None else scale) * (blocks(q) @ neighbours(k).mT)
+    scores = (d**-0.5 if scale is None else scale) * (_blocks(q, T) @ _neighbours(k, T).mT)
     if bias is not None:
         scores = scores + bias.to(real).expand(heads, T, 3 * T)[:, None]
     if mask is not None:
@@ -177,13 +208,35 @@ def local_attention_reference(
     if window is not None:
         keep &= (query - key).abs() <= window
     keep |= query >= L  # rows that are cut off below must not be all -inf, whose softmax is NaN
-    weights = torch.softmax(scores.masked_fill(~keep, -torch.inf), -1)
-    return (weights @ neighbours(v)).flatten(2, 3)[:, :, :L].to(q.dtype)
+    return scores.masked_fill(~keep, -torch.inf)
 
 
 def _real_of(dtype: torch.dtype) -> torch.dtype:
     """What is computed in."""
     return torch.float32 if dtype.itemsize < 4 else dtype
+
+
+def _operands(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    T: int,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    scale: float | None,
+) -> tuple[Tensor, Tensor, Tensor, int, Tensor | None, Tensor | None, float]:
+    """As the kernels want them."""
+    if bias is not None:
+        bias = _shared.dense(bias.to(_real_of(q.dtype)).expand(q.shape[1], T, 3 * T))
+    return (
+        _dense_rows(q),
+        _dense_rows(k),
+        _dense_rows(v),
+        T,
+        bias,
+        None if mask is None else mask.contiguous(),
+        q.shape[3] ** -0.5 if scale is None else float(scale),
+    )
 
 
 def _dense_rows(x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from ecgcore.ops.conditional_batch_norm import (
     conditional_batch_norm_reference as conditional_batch_norm,
 )
 from ecgcore.ops.diag import diag_kernel_reference as diag_kernel
+from ecgcore.ops.local_attention import local_attention_into_reference as local_attention_into
 from ecgcore.ops.local_attention import local_attention_reference as local_attention
 from ecgcore.ops.nplr import nplr_kernel_reference as nplr_kernel
 from ecgcore.ops.nplr import nplr_spectrum_reference as nplr_spectrum
@@ -32,6 +33,7 @@ __all__ = [
     "conditional_batch_norm",
     "diag_kernel",
     "local_attention",
+    "local_attention_into",
     "nplr_kernel",
     "nplr_spectrum",
     "packed_conv",

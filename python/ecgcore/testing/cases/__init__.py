@@ -10,7 +10,12 @@ from ecgcore.testing.cases.conditional_batch_norm import (
     ConditionalBatchNormCase,
 )
 from ecgcore.testing.cases.diag import DIAG_KERNEL, DiagCase
-from ecgcore.testing.cases.local_attention import LOCAL_ATTENTION, LocalAttentionCase
+from ecgcore.testing.cases.local_attention import (
+    LOCAL_ATTENTION,
+    LOCAL_ATTENTION_INTO,
+    LocalAttentionCase,
+    LocalAttentionIntoCase,
+)
 from ecgcore.testing.cases.nplr import NPLR_KERNEL, NPLR_SPECTRUM, NplrCase, NplrKernelCase, legs
 from ecgcore.testing.cases.packed_conv import PACKED_CONV, PackedConvCase
 from ecgcore.testing.cases.packed_linear import PACKED_LINEAR, PackedLinearCase
@@ -44,6 +49,7 @@ __all__ = [
     "DiagCase",
     "Draw",
     "LocalAttentionCase",
+    "LocalAttentionIntoCase",
     "NplrCase",
     "NplrKernelCase",
     "PackedConvCase",
@@ -70,6 +76,7 @@ CASES: dict[str, tuple[Case, ...]] = {
     "s4_conv": S4_CONV,
     "ssm_step": SSM_STEP,
     "local_attention": LOCAL_ATTENTION,
+    "local_attention_into": LOCAL_ATTENTION_INTO,
     "vandermonde": VANDERMONDE,
     "vandermonde_transpose": VANDERMONDE_TRANSPOSE,
     "diag_kernel": DIAG_KERNEL,

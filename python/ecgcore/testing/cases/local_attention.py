@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Cases of ``local_attention``."""
+"""Cases of ``local_attention`` and ``local_attention_into``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+import torch
 
 from ecgcore.testing.cases.base import Case, Draw
 
@@ -75,4 +77,39 @@ LOCAL_ATTENTION = (
     _attention(512, 1, 3, 2, 2, note="split over threads"),
     _attention(64, 8, 3, 2, 2, bias=True, note="512 slices to sum the gradient of the bias over"),
     _attention(4, 8, 1000, 64, 128, "bench", note="a DSAT-ECG layer"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalAttentionIntoCase(LocalAttentionCase):
+    """The same, written into ``out``, and what the softmax divided by into ``stats``."""
+
+    op: ClassVar[str] = "local_attention_into"
+    writes: ClassVar[tuple[str, ...]] = ("out", "stats")
+
+    @property
+    def wrt(self) -> tuple[str, ...]:
+        return ()
+
+    def draw(self, draw: Draw) -> dict[str, Any]:
+        inputs = super().draw(draw)
+        return inputs | {
+            "out": torch.zeros_like(inputs["q"]),
+            "stats": torch.zeros(self.B, self.heads, self.L, 2, dtype=torch.float64),
+        }
+
+
+def _into(
+    B: int, heads: int, L: int, d: int, T: int, *tags: str, **options: Any
+) -> LocalAttentionIntoCase:
+    return LocalAttentionIntoCase(B=B, heads=heads, L=L, d=d, T=T, tags=frozenset(tags), **options)
+
+
+LOCAL_ATTENTION_INTO = (
+    _into(1, 1, 1, 1, 1, "gradcheck", note="three columns, two of them zeros"),
+    _into(1, 2, 5, 3, 2, "gradcheck", "quick", bias=True),
+    _into(2, 1, 4, 2, 3, mask=True, window=2),
+    _into(2, 2, 37, 5, 8, "quick", note="odd everything"),
+    _into(1, 2, 1000, 64, 128, bias=True, note="heads of a DSAT-ECG layer"),
+    _into(512, 1, 3, 2, 2, note="split over threads"),
 )
