@@ -20,7 +20,7 @@ template <int kVectors, class W, class T = RealOf<W>>
 void column_of_rows(const PackedLinearArgs<W>& args, Column<W> weights, const T* offset,
                     int64_t live, Rows<const typename Terms<W>::X> x, int64_t rows, T* out) {
   constexpr int64_t kWidth = kVectors * kLanes<T>;
-  T sums[kChunkRows * kWidth];
+  alignas(64) T sums[kChunkRows * kWidth];
   const bool whole = live >= kWidth;
   column_of<kVectors, kLongestSum>(x, rows, weights, steps_of<W>(args.inner), sums,
                                    Finish<T>{nullptr, offset, args.relu, whole && args.accumulate},

@@ -31,20 +31,16 @@ struct EmulatedUnit {
 
   // Without a setting there is nothing but not-a-number.
   void load(int tile, const void* from, int64_t stride) {
-    const int rows = config.palette == 1 ? config.rows[tile] : 0;
-    const int words = config.palette == 1 ? config.row_bytes[tile] / 4 : 0;
     for (int i = 0; i < 16; ++i) {
-      const auto* row =
-          reinterpret_cast<const uint32_t*>(static_cast<const char*>(from) + i * stride);
-      for (int j = 0; j < 16; ++j) {
-        tiles[tile][i][j] = config.palette != 1 ? ~0u : i < rows && j < words ? row[j] : 0u;
-      }
+      for (uint32_t& word : tiles[tile][i]) word = config.palette == 1 ? 0u : ~0u;
+      if (config.palette != 1 || i >= config.rows[tile]) continue;
+      __builtin_memcpy(tiles[tile][i], static_cast<const char*>(from) + i * stride,
+                       config.row_bytes[tile]);
     }
   }
   void store(int tile, void* to, int64_t stride) const {
     for (int i = 0; i < 16; ++i) {
-      auto* row = reinterpret_cast<uint32_t*>(static_cast<char*>(to) + i * stride);
-      for (int j = 0; j < 16; ++j) row[j] = tiles[tile][i][j];
+      __builtin_memcpy(static_cast<char*>(to) + i * stride, tiles[tile][i], 64);
     }
   }
   // TDPBF16PS: sums of the even and of the odd products, added to what is there.
@@ -60,8 +56,10 @@ struct EmulatedUnit {
             part[odd] += half(tiles[left][i][k], odd) * half(tiles[right][k][j], odd);
           }
         }
-        auto& total = reinterpret_cast<float&>(tiles[sum][i][j]);
+        float total;
+        __builtin_memcpy(&total, &tiles[sum][i][j], sizeof total);
         total += part[0] + part[1];
+        __builtin_memcpy(&tiles[sum][i][j], &total, sizeof total);
       }
     }
   }
