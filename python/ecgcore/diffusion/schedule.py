@@ -53,4 +53,6 @@ class NoiseSchedule:
         alpha_bar = torch.from_numpy(np.multiply.accumulate(alpha.numpy()))
         posterior = beta.clone()
         posterior[1:] *= (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:])
-        return cls(T, beta, alpha, alpha_bar, torch.sqrt(posterior))
+        # numpy's square root is the nearest number. Torch's, by MKL, depends on the processor.
+        sigma = torch.from_numpy(np.sqrt(posterior.numpy()))
+        return cls(T, beta, alpha, alpha_bar, sigma)
