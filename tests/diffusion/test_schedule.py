@@ -23,7 +23,7 @@ def test_recorded_schedules():
             value = getattr(schedule, name)
             path = f"T{T}_b{beta_0}_{beta_T}/{key}"
             assert value.dtype == torch.float32
-            # The recorded square roots are MKL's, the next number to the nearest at times.
+            # The recorded square roots are not the nearest numbers, but at most the next ones.
             limit = 2**-23 if key == "Sigma" else 1e-7
             assert relative_error(value, r[f"out/{path}"]) <= limit, path
             assert relative_error(value, r[f"out64/{path}"]) <= 1e-5, path
